@@ -1,0 +1,510 @@
+"""The scalar engine: a `Value` is one number that remembers how it was made, and `backward()` applies the chain rule.
+
+>>> a, b = Value(2.0, label="a"), Value(-3.0, label="b")
+>>> loss = (a * b + 10).tanh()
+>>> loss.backward()
+>>> round(a.grad, 4), round(b.grad, 4)
+(-0.004, 0.0027)
+
+Read it in this order: `apply` makes a node, `inputs_first` walks a graph, `gradients` is backpropagation, `Node.backward`
+deposits what it finds, and `Value` gives numbers the operators of the table in ops.py.
+
+A graph is made of plain records: no closures, no reference cycles, no recursion. So memory returns the moment the last
+reference goes, and a chain of a million nodes builds, differentiates, copies and pickles like a short one.
+
+When the native engine is built, the names at the end of this file are replaced by their twins in C; everything else
+here serves both. `CHAINRULE_PURE=1` in the environment keeps the engine pure. Imports ops and errors.
+"""
+
+import contextlib
+import importlib
+import numbers
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Self, cast
+
+from chainrule import ops
+from chainrule.errors import GraphError, InputError, NotANumberError
+from chainrule.ops import FloatMath, Op
+
+
+class Node:
+    """What every node of a graph can do, whoever owns its numbers.
+
+    A node keeps `data`, `grad`, `op` (its row of the table; None for a leaf), `inputs` (a tuple: x * x has two),
+    `label` and `requires_grad`. `has_grad` tells whether a backward pass, or an assignment, has set `grad`.
+    """
+
+    __slots__ = ()
+
+    data: Any
+    grad: Any
+    has_grad: bool
+    op: Op | None
+    inputs: tuple[Any, ...]
+    label: str
+    requires_grad: bool
+
+    def backward(self) -> None:
+        """Set `grad` of every node below this one to the derivative of this one by it.
+
+        Leaves add to the gradient they have, so that several losses accumulate; call `zero_grad()` in between to start
+        anew. Interior nodes show this pass alone. Nothing is changed when an error is raised.
+
+        Raises GraphError when nothing was recorded (no_grad, constants only), DomainError where a slope does not exist.
+
+        >>> x = Value(3.0)
+        >>> (x * x).backward()
+        >>> x.grad
+        6.0
+        """
+        for node, gradient in gradients(self).items():
+            if node.op is None and node.has_grad:
+                node.grad += gradient
+            else:
+                node.grad = gradient
+
+    def zero_grad(self) -> None:
+        """Forget the gradient: `grad` reads 0.0 and `has_grad` is False again."""
+        del self.grad
+
+    @property
+    def _prev(self) -> frozenset[Self]:  # micrograd's name, for programs written for it
+        return frozenset(self.inputs)
+
+    @property
+    def _op(self) -> str:  # micrograd's name, for programs written for it
+        return self.op.symbol if self.op else ""
+
+    def __repr__(self) -> str:
+        grad = f", grad={self.grad}" if self.has_grad else ""
+        label = f", label={self.label!r}" if self.label else ""
+        return f"{type(self).__name__}(data={self.data}{grad}{label})"
+
+    def __copy__(self) -> Self:
+        return cast(Self, _restore(None, *_fields(self), self.inputs))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        for node in inputs_first(self, lambda node: id(node) in memo):
+            memo[id(node)] = _restore(None, *_fields(node), tuple(memo[id(x)] for x in node.inputs))
+        return cast(Self, memo[id(self)])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Pickle would recurse from a node into its inputs. So the first node met sends its ancestors ahead, inputs first;
+        # when their turn comes, the inputs of each are known to the pickler already.
+        ancestors = None if _emitting.active or not self.inputs else _Ancestors(self)
+        return _restore, (ancestors, *_fields(self), self.inputs)
+
+    def _repr_html_(self) -> str | None:
+        return _picture(self, "html")
+
+    def _repr_svg_(self) -> str | None:
+        return _picture(self, "svg")
+
+
+def inputs_first(root: Node, skip: Callable[[Node], bool] | None = None) -> list[Any]:
+    """Every node below `root`, and `root` itself, each once and each after all of its inputs.
+
+    Nodes for which `skip` is true are left out, with what only they reach.
+
+    >>> a = Value(1.0, label="a")
+    >>> b = a + a
+    >>> [node.data for node in inputs_first(b * b)]
+    [1.0, 2.0, 4.0]
+    """
+    done: dict[Node, None] = {}  # a dict keeps the order in which nodes were finished
+    stack = [root]
+    while stack:
+        node = stack[-1]
+        if node in done or (skip is not None and skip(node)):
+            stack.pop()
+            continue
+        waiting = [x for x in node.inputs if x not in done and not (skip is not None and skip(x))]
+        if waiting:
+            stack += waiting
+        else:
+            done[node] = None
+            stack.pop()
+    return list(done)
+
+
+def gradients(root: Node, wrt: "Node | Iterable[Node] | None" = None, *, create_graph: bool = False) -> dict[Any, Any]:
+    """The derivative of `root` by every node below it, as a dict from node to number; no node is changed.
+
+    root: the output, one number.
+    wrt: the nodes asked for, one or several (default: all that `root` depends on). Those it does not depend on get 0.0.
+    create_graph: give the gradients as nodes, made by the same rules, so that they can be differentiated again.
+
+    Raises GraphError when `root` is not a recorded node, DomainError where a slope does not exist.
+
+    >>> x = Value(2.0)
+    >>> y = x**3
+    >>> first = gradients(y, x, create_graph=True)[x]
+    >>> first.data, gradients(first, x)[x]
+    (12.0, 12.0)
+    """
+    if not isinstance(root, Node):
+        raise NotANumberError(f"gradients of a {type(root).__name__}: a Value is needed; return the Value, not its .data")
+    if not root.requires_grad:
+        raise GraphError(
+            f"{root!r} was made from constants or under no_grad(), so there is nothing to differentiate; "
+            "build it from Values outside of no_grad()"
+        )
+    found = _node_gradients(root) if create_graph else _number_gradients(root)
+    if wrt is None:
+        return found
+    zero: Any = Value(0.0, requires_grad=False) if create_graph else 0.0
+    return {node: found.get(node, zero) for node in ([wrt] if isinstance(wrt, Node) else wrt)}
+
+
+def _backpropagate(root: Node, one: Any, m: Any, number: Callable[[Any], Any]) -> dict[Any, Any]:
+    """The chain rule, outputs first: each node passes its gradient, times the local derivative, to each of its inputs."""
+    grads: dict[Any, Any] = {root: one}
+    for node in reversed(inputs_first(root, _is_constant)):
+        if node.op is None or node not in grads:
+            continue
+        g, y, xs = grads[node], number(node), [number(x) for x in node.inputs]
+        try:
+            for x, derivative in zip(node.inputs, node.op.derivatives, strict=True):
+                if derivative is not None and x.requires_grad:
+                    dx = g * derivative(m, y, *xs)
+                    grads[x] = grads[x] + dx if x in grads else dx
+        except (ArithmeticError, ValueError) as error:
+            raise _domain_error(node.op, node.inputs, backward=True) from error
+    return grads
+
+
+def _number_gradients(root: Node) -> dict[Any, float]:
+    return _backpropagate(root, 1.0, FloatMath, lambda node: node.data)
+
+
+def _node_gradients(root: Node) -> dict[Any, Node]:
+    return _backpropagate(root, Value(1.0, requires_grad=False), NodeMath, lambda node: node)
+
+
+def _is_constant(node: Node) -> bool:
+    return not node.requires_grad
+
+
+def _domain_error(op: Op, inputs: Sequence[Node], backward: bool = False) -> Exception:
+    return ops.domain_error(op, [x.data for x in inputs], [x.label for x in inputs], backward=backward)
+
+
+# ---- recording ------------------------------------------------------------------------------------------------------
+
+
+class _Recording(threading.local):
+    active = True
+
+
+class _Emitting(threading.local):
+    active = False
+
+
+_recording, _emitting = _Recording(), _Emitting()
+
+
+def _set_recording(active: bool) -> bool:
+    """Switch recording in this thread; returns what it was."""
+    before, _recording.active = _recording.active, active
+    return before
+
+
+@contextlib.contextmanager
+def no_grad() -> Iterator[None]:
+    """Within it, results are plain numbers that remember nothing: cheaper, and no graph grows. Also a decorator.
+
+    >>> with no_grad():
+    ...     y = Value(2.0) * 3
+    >>> y.inputs, y.requires_grad
+    ((), False)
+    """
+    before = _set_recording(False)
+    try:
+        yield
+    finally:
+        _set_recording(before)
+
+
+# ---- the pure Value -------------------------------------------------------------------------------------------------
+
+
+def as_number(x: Any) -> float:
+    """The float that a Value stores for `x`: an int, a float, a bool, a NumPy scalar or another real number.
+
+    Raises NotANumberError, naming what came, for anything else.
+    """
+    if isinstance(x, numbers.Real) or type(x).__name__ in ("bool", "bool_"):  # NumPy's bool is not a numbers.Real
+        try:
+            return float(x)
+        except OverflowError:
+            raise NotANumberError(f"the integer {str(x)[:12]}... is too large for a float") from None
+    if isinstance(x, Node):
+        raise NotANumberError("a Value holds a number, not another Value; use it as it is, or take its .data")
+    hint = "; an array holds many numbers: make one Value of each" if hasattr(x, "__array__") else ""
+    shown = repr(x) if len(repr(x)) <= 40 else repr(x)[:37] + "..."
+    raise NotANumberError(f"a Value holds one real number, not {type(x).__name__} {shown}{hint}")
+
+
+def _is_number(x: Any) -> bool:
+    return isinstance(x, numbers.Real) or type(x).__name__ == "bool_"
+
+
+class Value(Node):
+    """One real number in an expression graph.
+
+    data: the number; int, float, bool or a NumPy scalar, stored as a float.
+    label: the name that pictures and error messages show.
+    requires_grad: False makes a constant, which backward passes skip.
+
+    The operators + - * / ** and abs(), and a method for every row of the table (`exp`, `tanh`, `relu`, ...), make new
+    Values. Comparisons compare the data; hashing goes by identity, so that nodes can be kept in sets and dicts.
+    Raises NotANumberError for what is no real number.
+
+    >>> x = Value(0.5, label="x")
+    >>> y = 2 * x + x**2
+    >>> y.backward()
+    >>> y.data, x.grad
+    (1.25, 3.0)
+    """
+
+    __slots__ = ("_data", "_grad", "inputs", "label", "op", "requires_grad")
+    # NumPy scalars give way to our operators; arrays do not, and map them over their elements (dtype object).
+    __array_priority__ = -1.0
+
+    def __init__(self, data: Any, *, label: str = "", requires_grad: bool = True) -> None:
+        self._data: float = data if type(data) is float else as_number(data)
+        self._grad: float | None = None
+        self.op = None
+        self.inputs = ()
+        self.label = _checked_label(label)
+        self.requires_grad = bool(requires_grad)
+
+    @property
+    def data(self) -> float:
+        """The number. Assigning one, as optimisers do, changes this node and no other."""
+        return self._data
+
+    @data.setter
+    def data(self, x: Any) -> None:
+        self._data = as_number(x)
+
+    @property
+    def grad(self) -> float:
+        """d(root)/d(this), from the last backward pass; 0.0 as long as there was none."""
+        return 0.0 if self._grad is None else self._grad
+
+    @grad.setter
+    def grad(self, x: Any) -> None:
+        self._grad = as_number(x)
+
+    @grad.deleter
+    def grad(self) -> None:
+        self._grad = None
+
+    @property
+    def has_grad(self) -> bool:
+        """Whether a backward pass or an assignment has set `grad`."""
+        return self._grad is not None
+
+    def __pos__(self) -> Self:
+        return self
+
+    def __bool__(self) -> bool:
+        return self._data != 0.0
+
+    def __format__(self, spec: str) -> str:
+        return format(self._data, spec) if spec else repr(self)
+
+    # Comparisons are by data. Equal numbers are not one node, so the hash stays that of the object.
+    def __lt__(self, other: Any) -> bool:
+        return NotImplemented if (x := _operand(other)) is None else self._data < x._data
+
+    def __le__(self, other: Any) -> bool:
+        return NotImplemented if (x := _operand(other)) is None else self._data <= x._data
+
+    def __gt__(self, other: Any) -> bool:
+        return NotImplemented if (x := _operand(other)) is None else self._data > x._data
+
+    def __ge__(self, other: Any) -> bool:
+        return NotImplemented if (x := _operand(other)) is None else self._data >= x._data
+
+    def __eq__(self, other: Any) -> bool:
+        return NotImplemented if (x := _operand(other)) is None else self._data == x._data
+
+    __hash__ = object.__hash__
+
+
+def _checked_label(label: Any) -> str:
+    if not isinstance(label, str):
+        raise NotANumberError(f"a label is a string, not {type(label).__name__}; Value(data, label='x')")
+    return label
+
+
+def _operand(x: Any) -> Value | None:
+    """`x` as a node: itself, or a constant for a number; None for anything else, for Python to try the other side."""
+    if isinstance(x, Value):
+        return x
+    if type(x) is float or _is_number(x):
+        return Value(x, requires_grad=False)
+    return None
+
+
+def apply(op: Op, *xs: Any) -> Value:
+    """The Value of an operation at these Values or numbers, remembering both: every node is made here.
+
+    Raises DomainError, naming the operation, the numbers and their labels, outside the domain; NotANumberError for
+    operands that are neither.
+
+    >>> apply(ops.TABLE["maximum"], Value(2.0), 5).data
+    5.0
+    """
+    if len(xs) != op.arity:
+        raise InputError(f"{op.name} takes {op.arity} inputs, not {len(xs)}")
+    inputs = tuple([x if isinstance(x, Value) else Value(x, requires_grad=False) for x in xs])
+    return _node(op, inputs)
+
+
+def _node(op: Op, inputs: tuple[Value, ...]) -> Value:
+    try:
+        data = op.forward(FloatMath, *[x._data for x in inputs])
+    except (ArithmeticError, ValueError) as error:
+        raise _domain_error(op, inputs) from error
+    node = Value.__new__(Value)
+    node._data = data if type(data) is float else as_number(data)
+    node._grad = None
+    node.label = ""
+    node.requires_grad = _recording.active and True in [x.requires_grad for x in inputs]
+    node.op, node.inputs = (op, inputs) if node.requires_grad else (None, ())
+    return node
+
+
+def _method(op: Op, swapped: bool = False) -> Callable[..., Any]:
+    """The method of a row; swapped, it is the one Python calls for `number + Value`."""
+    if op.arity == 1:
+
+        def method(x):  # type: ignore[no-untyped-def]
+            return _node(op, (x,))
+
+    elif swapped:
+
+        def method(b, a):  # type: ignore[no-untyped-def]
+            return NotImplemented if (a := _operand(a)) is None else _node(op, (a, b))
+
+    else:
+
+        def method(a, b):  # type: ignore[no-untyped-def]
+            if not isinstance(b, Value) and (b := _operand(b)) is None:
+                return NotImplemented
+            return _node(op, (a, b))
+
+    method.__doc__ = op.doc
+    return method
+
+
+for _op in ops.BUILT_IN:
+    if _op.arity <= 2:
+        setattr(Value, _op.method, _method(_op))
+    if _op.arity == 2 and _op.method.startswith("__"):
+        setattr(Value, _op.method.replace("__", "__r", 1), _method(_op, swapped=True))
+
+
+def _make(op: Op | None, inputs: Sequence[Node], data: float, grad: float | None, label: str, requires_grad: bool) -> Value:
+    """A node with exactly these parts; copying and unpickling need it, since no operation is run again."""
+    node = Value(data, label=label, requires_grad=requires_grad)
+    node.op, node.inputs, node._grad = op, tuple(inputs), grad
+    return node
+
+
+# ---- copying and pickling -------------------------------------------------------------------------------------------
+
+
+def _fields(node: Node) -> tuple[Any, ...]:
+    op = node.op.name if node.op else None
+    return type(node), op, node.data, node.grad if node.has_grad else None, node.label, node.requires_grad
+
+
+def _restore(
+    _ancestors: Any, kind: type, op: str | None, data: float, grad: float | None, label: str, requires_grad: bool, inputs: Any
+) -> Node:
+    node = _make(ops.lookup(op) if op else None, inputs, data, grad, label, requires_grad)
+    if type(node) is kind:
+        return node
+    if node.op is not None:
+        raise GraphError(f"a {kind.__name__} cannot be restored as the result of an operation")
+    leaf = cast(Node, kind(data, label=label, requires_grad=requires_grad))
+    if grad is not None:
+        leaf.grad = grad
+    return leaf
+
+
+class _Ancestors:
+    """Pickled as a list of all nodes below one, inputs first; while it is being written, nodes need not send theirs."""
+
+    def __init__(self, root: Node) -> None:
+        self.root = root
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return list, (), None, self._emit()
+
+    def _emit(self) -> Iterator[Node]:
+        _emitting.active = True
+        try:
+            yield from inputs_first(self.root)[:-1]
+        finally:
+            _emitting.active = False
+
+
+# ---- functions of the table -----------------------------------------------------------------------------------------
+
+
+def _function(op: Op) -> Callable[..., Value]:
+    def function(*xs: Any) -> Value:
+        return apply(op, *xs)
+
+    function.__name__ = function.__qualname__ = op.name
+    function.__doc__ = op.doc
+    return function
+
+
+def register(
+    name: str, forward: ops.Rule, derivatives: Sequence[ops.Rule | None], domain: Sequence[Any], *, symbol: str = "", doc: str = ""
+) -> Callable[..., Value]:
+    """Add an operation of your own to the table and return the function that applies it.
+
+    name: an identifier that no operation has yet.
+    forward: `lambda m, x: ...`, in infix operators and the intrinsics of `m` (ops.INTRINSICS).
+    derivatives: one `lambda m, y, x: ...` per input; y is the output. None for an input that is a choice.
+    domain: one `(low, high)` per input; the derivatives are checked there against centred differences, now.
+    symbol, doc: what pictures show (default: the name), and one sentence.
+
+    Raises OperationError when a derivative is wrong or the parts do not fit. The third Legendre polynomial:
+
+    >>> p3 = register("doc_p3", lambda m, x: (5 * x**3 - 3 * x) / 2, [lambda m, y, x: (15 * x**2 - 3) / 2], [(-1, 1)])
+    >>> x = Value(0.5)
+    >>> p3(x).backward()
+    >>> x.grad
+    0.375
+    """
+    return _function(ops.add_row(name, forward, derivatives, domain, symbol=symbol, doc=doc))
+
+
+class NodeMath:
+    """`m` for nodes: each intrinsic makes a node, so that a gradient computed with it can be differentiated again."""
+
+
+FUNCTIONS = {op.name: _function(op) for op in ops.BUILT_IN}
+for _name in ops.INTRINSICS:
+    setattr(NodeMath, _name, staticmethod(FUNCTIONS[_name]))
+
+exp, log, log1p, sqrt, sin, cos, tanh, sigmoid, relu, softplus, maximum, minimum, where = (
+    FUNCTIONS[_name]
+    for _name in "exp log log1p sqrt sin cos tanh sigmoid relu softplus maximum minimum where".split()
+)
+
+
+def _picture(node: Node, format: str) -> str | None:
+    # Pictures are a leaf that may be absent, so the core finds it by name, and only when a notebook asks.
+    with contextlib.suppress(ModuleNotFoundError):
+        return cast(str | None, getattr(importlib.import_module("chainrule.show"), format)(node))
+    return None

@@ -1,0 +1,327 @@
+"""THE TABLE: every elementwise operation, declared once.
+
+A row is a record: a name, a symbol for pictures, the forward rule, one local derivative per input, and the domain on
+which tests and documentation sample it. Rules are ordinary Python over infix operators and a small namespace `m`
+(`INTRINSICS` below); whoever owns the numbers supplies `m`. So the same row runs on floats (`Value`), on nodes
+(higher-order gradients) and on text (the C code of the native engine, LaTeX in the reference page).
+
+How to read a row: `x a b c` are the inputs, `y` is the output (given, never recomputed), and each derivative answers
+"by how much does y change when this input changes a little?":
+
+    "mul", "*", lambda m, a, b: a * b, (lambda m, y, a, b: b, lambda m, y, a, b: a)
+
+What is left out on purpose: rules have no `if` (use `m.where`, which evaluates both sides), and they do not multiply by
+the incoming gradient, add up contributions or cut shapes: the engine's loop does that, once, for all rows.
+
+Imports nothing of ours but the exceptions.
+"""
+
+import inspect
+import math
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from chainrule.errors import DivisionByZero, DomainError, OperationError
+
+INTRINSICS = (
+    "abs", "cos", "exp", "log", "log1p", "maximum", "minimum", "pow", "sigmoid", "sin", "sqrt", "tanh", "where",
+)  # fmt: skip
+"""The names every namespace `m` supplies."""
+
+Rule = Callable[..., Any]
+Interval = tuple[float, float] | frozenset[float]
+
+
+@dataclass(frozen=True, eq=False)
+class Op:
+    """One row of the table; it validates itself when it is made.
+
+    name: an identifier; also the name of the method and of the function.
+    symbol: what pictures show.
+    forward: `(m, *inputs) -> y`.
+    derivatives: one `(m, y, *inputs) -> dy/dinput` per input; None where the input is a choice, not a quantity.
+    domain: for each input the open interval `(low, high)` to sample, or a frozenset of its only values.
+    doc: one sentence, with the source of the formula where it is not common knowledge.
+    method: the Python method when it is not the name (`__add__`).
+
+    Raises OperationError when the parts do not fit together.
+    """
+
+    name: str
+    symbol: str
+    forward: Rule
+    derivatives: tuple[Rule | None, ...]
+    domain: tuple[Interval, ...]
+    doc: str
+    method: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "derivatives", tuple(self.derivatives))
+        object.__setattr__(self, "domain", tuple(self.domain))
+        object.__setattr__(self, "method", self.method or self.name)
+        if not (isinstance(self.name, str) and self.name.isidentifier()):
+            raise OperationError(f"an operation's name must be an identifier, not {self.name!r}")
+        if not self.derivatives:
+            raise OperationError(f"operation {self.name!r} needs at least one input")
+        self._expect_parameters("forward", self.forward, 1 + self.arity)
+        for i, derivative in enumerate(self.derivatives):
+            if derivative is not None:
+                self._expect_parameters(f"derivative {i}", derivative, 2 + self.arity)
+        if len(self.domain) != self.arity:
+            raise OperationError(
+                f"operation {self.name!r} has {self.arity} derivatives but a domain for {len(self.domain)} inputs"
+            )
+        for interval in self.domain:
+            if not _is_interval(interval):
+                raise OperationError(f"operation {self.name!r}: {interval!r} is not a (low, high) interval or a frozenset")
+
+    def _expect_parameters(self, what: str, rule: Rule, count: int) -> None:
+        if not callable(rule):
+            raise OperationError(f"operation {self.name!r}: {what} is not callable")
+        found = len(inspect.signature(rule).parameters)
+        if found != count:
+            raise OperationError(
+                f"operation {self.name!r} has {self.arity} inputs, so its {what} takes {count} parameters, not {found}"
+            )
+
+    @property
+    def arity(self) -> int:
+        """The number of inputs."""
+        return len(self.derivatives)
+
+    def sample(self, rng: random.Random) -> list[float]:
+        """One input vector drawn from the domain."""
+        return [
+            rng.choice(sorted(interval)) if isinstance(interval, frozenset) else rng.uniform(*interval)
+            for interval in self.domain
+        ]
+
+    def __repr__(self) -> str:
+        return f"<Op {self.name}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:  # a row is pickled by name: lambdas stay where they were written
+        return lookup, (self.name,)
+
+
+def _is_interval(interval: Any) -> bool:
+    if isinstance(interval, frozenset):
+        return len(interval) > 0
+    return len(interval) == 2 and math.isfinite(interval[0]) and math.isfinite(interval[1]) and interval[0] < interval[1]
+
+
+class FloatMath:
+    """`m` for Python floats: the math module, with IEEE infinities for overflow and errors for leaving a domain."""
+
+    abs = staticmethod(abs)
+    cos = staticmethod(math.cos)
+    log = staticmethod(math.log)
+    log1p = staticmethod(math.log1p)
+    sin = staticmethod(math.sin)
+    sqrt = staticmethod(math.sqrt)
+    tanh = staticmethod(math.tanh)
+
+    @staticmethod
+    def exp(x: float) -> float:
+        try:
+            return math.exp(x)
+        except OverflowError:
+            return math.inf
+
+    @staticmethod
+    def pow(a: float, b: float) -> float:
+        # math.pow, unlike a ** b, never answers with a complex number.
+        try:
+            return math.pow(a, b)
+        except OverflowError:
+            return -math.inf if a < 0 and b % 2 == 1 else math.inf
+
+    @staticmethod
+    def sigmoid(x: float) -> float:
+        return 1.0 / (1.0 + FloatMath.exp(-x))
+
+    # NaN wins, as in IEEE 754-2019 maximum and in PyTorch; Python's max would depend on the order.
+    @staticmethod
+    def maximum(a: float, b: float) -> float:
+        return a if a >= b or a != a else b
+
+    @staticmethod
+    def minimum(a: float, b: float) -> float:
+        return a if a <= b or a != a else b
+
+    @staticmethod
+    def where(condition: float, a: float, b: float) -> float:
+        return a if condition else b
+
+
+def _row(
+    name: str,
+    symbol: str,
+    forward: Rule,
+    derivatives: Sequence[Rule | None],
+    domain: Sequence[Interval],
+    doc: str,
+    method: str = "",
+) -> Op:
+    op = Op(name, symbol, forward, tuple(derivatives), tuple(domain), doc, method)
+    if name in TABLE:
+        raise OperationError(f"operation {name!r} is in the table already")
+    TABLE[name] = op
+    return op
+
+
+TABLE: dict[str, Op] = {}
+REAL = (-3.0, 3.0)
+POSITIVE = (0.1, 5.0)
+
+# fmt: off
+_row("add", "+", lambda m, a, b: a + b,
+     (lambda m, y, a, b: 1.0, lambda m, y, a, b: 1.0), (REAL, REAL), "The sum a + b.", "__add__")
+_row("sub", "-", lambda m, a, b: a - b,
+     (lambda m, y, a, b: 1.0, lambda m, y, a, b: -1.0), (REAL, REAL), "The difference a - b.", "__sub__")
+_row("mul", "*", lambda m, a, b: a * b,
+     (lambda m, y, a, b: b, lambda m, y, a, b: a), (REAL, REAL), "The product a * b.", "__mul__")
+_row("div", "/", lambda m, a, b: a / b,
+     (lambda m, y, a, b: 1.0 / b, lambda m, y, a, b: -y / b), (REAL, POSITIVE), "The quotient a / b.", "__truediv__")
+_row("neg", "neg", lambda m, x: -x,
+     (lambda m, y, x: -1.0,), (REAL,), "The opposite number, -x.", "__neg__")
+_row("pow", "**", lambda m, a, b: m.pow(a, b),
+     # a ** 0 is the constant 1, also at a = 0, where b * a ** (b - 1) would divide by zero.
+     (lambda m, y, a, b: m.where(b == 0, 0.0, b * m.pow(a, m.where(b == 0, 1.0, b - 1.0))),
+      # By the exponent there is a slope only for a positive base; at a = 0 it is the limit 0, below it is NaN.
+      lambda m, y, a, b: m.where(a > 0, y * m.log(m.where(a > 0, a, 1.0)), m.where(a == 0, 0.0, math.nan))),
+     (POSITIVE, REAL), "The real power a ** b; the base is negative only for integer b.", "__pow__")
+_row("exp", "exp", lambda m, x: m.exp(x),
+     (lambda m, y, x: y,), (REAL,), "The exponential function.")
+_row("log", "log", lambda m, x: m.log(x),
+     (lambda m, y, x: 1.0 / x,), (POSITIVE,), "The natural logarithm, for x > 0.")
+_row("log1p", "log1p", lambda m, x: m.log1p(x),
+     (lambda m, y, x: 1.0 / (1.0 + x),), ((-0.9, 5.0),), "log(1 + x), exact for small x; for x > -1.")
+_row("sqrt", "sqrt", lambda m, x: m.sqrt(x),
+     (lambda m, y, x: 0.5 / y,), (POSITIVE,), "The square root, for x >= 0; it has no slope at 0.")
+_row("sin", "sin", lambda m, x: m.sin(x),
+     (lambda m, y, x: m.cos(x),), (REAL,), "The sine of x in radians.")
+_row("cos", "cos", lambda m, x: m.cos(x),
+     (lambda m, y, x: -m.sin(x),), (REAL,), "The cosine of x in radians.")
+_row("tanh", "tanh", lambda m, x: m.tanh(x),
+     (lambda m, y, x: 1.0 - y * y,), (REAL,), "The hyperbolic tangent.")
+_row("sigmoid", "sigmoid", lambda m, x: m.sigmoid(x),
+     (lambda m, y, x: y * (1.0 - y),), (REAL,), "The logistic function 1 / (1 + exp(-x)).")
+_row("relu", "ReLU", lambda m, x: m.where(x < 0, 0.0, x),  # this way round a NaN stays a NaN
+     (lambda m, y, x: m.where(x > 0, 1.0, 0.0),), (REAL,), "The rectifier max(x, 0); its slope at 0 is taken as 0.")
+_row("softplus", "softplus", lambda m, x: m.maximum(x, 0.0) + m.log1p(m.exp(-m.abs(x))),
+     (lambda m, y, x: m.sigmoid(x),), (REAL,), "log(1 + exp(x)), without overflow.")
+_row("abs", "abs", lambda m, x: m.abs(x),
+     (lambda m, y, x: m.where(x > 0, 1.0, m.where(x < 0, -1.0, 0.0)),), (REAL,),
+     "The absolute value; its slope at 0 is taken as 0.", "__abs__")
+_row("maximum", "max", lambda m, a, b: m.maximum(a, b),
+     (lambda m, y, a, b: m.where(a > b, 1.0, m.where(a == b, 0.5, 0.0)),
+      lambda m, y, a, b: m.where(b > a, 1.0, m.where(a == b, 0.5, 0.0))), (REAL, REAL),
+     "The larger of a and b; a tie gives half of the gradient to each, as in PyTorch.")
+_row("minimum", "min", lambda m, a, b: m.minimum(a, b),
+     (lambda m, y, a, b: m.where(a < b, 1.0, m.where(a == b, 0.5, 0.0)),
+      lambda m, y, a, b: m.where(b < a, 1.0, m.where(a == b, 0.5, 0.0))), (REAL, REAL),
+     "The smaller of a and b; a tie gives half of the gradient to each, as in PyTorch.")
+_row("where", "where", lambda m, c, a, b: m.where(c, a, b),
+     (None, lambda m, y, c, a, b: m.where(c, 1.0, 0.0), lambda m, y, c, a, b: m.where(c, 0.0, 1.0)),
+     (frozenset({0.0, 1.0}), REAL, REAL), "a where the condition c is not 0, else b; c gets no gradient.")
+# fmt: on
+
+BUILT_IN = tuple(TABLE.values())
+"""The rows of this file, in order; the native engine numbers its code by them."""
+
+
+def lookup(name: str) -> Op:
+    """The row of that name; OperationError when no such operation is registered (any more)."""
+    try:
+        return TABLE[name]
+    except KeyError:
+        raise OperationError(
+            f"operation {name!r} is not in the table; register it (chainrule.register) before it is used or unpickled"
+        ) from None
+
+
+def add_row(
+    name: str, forward: Rule, derivatives: Sequence[Rule | None], domain: Sequence[Interval], *, symbol: str = "", doc: str = ""
+) -> Op:
+    """Check a new operation numerically on its domain, add it to the table and return it.
+
+    The engine's `register` is the public door; it also makes the operation callable. Raises OperationError when the name
+    is taken, the parts do not fit, or a derivative disagrees with the forward rule.
+    """
+    derivatives, domain = _as_tuple(derivatives, "derivatives", name), _as_tuple(domain, "domain", name)
+    if name in TABLE:
+        raise OperationError(f"operation {name!r} is in the table already")
+    op = Op(name, symbol or name, forward, derivatives, domain, doc or f"The registered operation {name}.")
+    check_derivatives(op)
+    TABLE[name] = op
+    return op
+
+
+def _as_tuple(parts: Any, what: str, name: str) -> tuple[Any, ...]:
+    if not isinstance(parts, (tuple, list)):
+        raise OperationError(f"operation {name!r}: {what} must be a list with one entry per input")
+    return tuple(parts)
+
+
+def check_derivatives(op: Op, samples: int = 25, tolerance: float = 1e-6) -> None:
+    """Compare each local derivative with centred differences at points drawn from the domain.
+
+    Points on a kink, where the two one-sided slopes differ, prove nothing and are passed over; at least half of the
+    points must count. The relative error |d - n| / max(|d|, |n|, 1e-2) may reach `tolerance`: rounding leaves about
+    1e-10 / h, a wrong rule leaves more (CS231n notes, "Gradient checks"). Raises OperationError naming the input, the
+    point and both numbers.
+    """
+    rng = random.Random(op.name)  # the same points in every process
+    for i, derivative in enumerate(op.derivatives):
+        if derivative is None:
+            continue
+        counted = 0
+        for _ in range(samples):
+            xs = op.sample(rng)
+            exact, low, high = _slopes(op, derivative, xs, i)
+            if abs(high - low) > 1e-3 * max(1.0, abs(high), abs(low)):
+                continue
+            counted += 1
+            numeric = (low + high) / 2.0
+            if not abs(exact - numeric) <= tolerance * max(abs(exact), abs(numeric), 1e-2):
+                raise OperationError(
+                    f"operation {op.name!r}: at {_point(xs)} the derivative by input {i} is {exact:.9g}, "
+                    f"but centred differences of its forward give {numeric:.9g}"
+                )
+        if counted < samples / 2:
+            raise OperationError(f"operation {op.name!r}: no slope by input {i} at most points of its domain; narrow it")
+
+
+def _slopes(op: Op, derivative: Rule, xs: list[float], i: int) -> tuple[float, float, float]:
+    """The derivative rule at xs, and the slopes of the forward rule just below and just above it."""
+    h = 1e-5 * max(1.0, abs(xs[i]))
+    try:
+        below, here, above = (op.forward(FloatMath, *xs[:i], x, *xs[i + 1 :]) for x in (xs[i] - h, xs[i], xs[i] + h))
+        slopes = derivative(FloatMath, here, *xs), (here - below) / h, (above - here) / h
+        finite = all(math.isfinite(slope) for slope in slopes)
+    except (ArithmeticError, ValueError, TypeError, AttributeError) as error:
+        raise OperationError(f"operation {op.name!r} fails on its own domain at {_point(xs)}: {error}") from error
+    if not finite:
+        raise OperationError(f"operation {op.name!r} or its derivative by input {i} is not finite at {_point(xs)}")
+    return slopes
+
+
+def _point(xs: Sequence[float]) -> str:
+    return "(" + ", ".join(f"{x:.6g}" for x in xs) + ")"
+
+
+def domain_error(op: Op, xs: Sequence[float], labels: Sequence[str], *, backward: bool = False) -> DomainError:
+    """The exception for a row that failed at these inputs, with their labels where they have them."""
+    shown = [f"{label}={x!r}" if label else f"{x!r}" for x, label in zip(xs, labels, strict=True)]
+    expression = f"{shown[0]} {op.symbol} {shown[1]}" if op.method.startswith("__") and op.arity == 2 else None
+    expression = expression or f"{op.name}({', '.join(shown)})"
+    divides_by_zero = (op.name == "div" and xs[1] == 0) or (op.name == "pow" and xs[0] == 0)
+    if backward:
+        return DomainError(f"the derivative of {expression} does not exist at this point")
+    if divides_by_zero:
+        return DivisionByZero(f"{expression} divides by zero")
+    if op.name == "pow":
+        return DomainError(f"{expression} is not a real number: a negative base needs an integer exponent")
+    return DomainError(f"{expression} is outside the domain of {op.name}: {op.doc[0].lower()}{op.doc[1:]}")
