@@ -58,11 +58,7 @@ class Node:
         >>> x.grad
         6.0
         """
-        for node, gradient in gradients(self).items():
-            if node.op is None and node.has_grad:
-                node.grad += gradient
-            else:
-                node.grad = gradient
+        _deposit(gradients(self))
 
     def zero_grad(self) -> None:
         """Forget the gradient: `grad` reads 0.0 and `has_grad` is False again."""
@@ -112,19 +108,14 @@ def inputs_first(root: Node, skip: Callable[[Node], bool] | None = None) -> list
     >>> [node.data for node in inputs_first(b * b)]
     [1.0, 2.0, 4.0]
     """
-    done: dict[Node, None] = {}  # a dict keeps the order in which nodes were finished
-    stack = [root]
+    done: dict[Any, None] = {}  # a dict keeps the order in which nodes were finished
+    stack: list[Any] = [root]
     while stack:
-        node = stack[-1]
-        if node in done or (skip is not None and skip(node)):
-            stack.pop()
-            continue
-        waiting = [x for x in node.inputs if x not in done and not (skip is not None and skip(x))]
-        if waiting:
-            stack += waiting
-        else:
-            done[node] = None
-            stack.pop()
+        node = stack.pop()
+        if node is None:  # the mark below a node whose inputs are finished
+            done[stack.pop()] = None
+        elif node not in done and not (skip and skip(node)):
+            stack += (node, None, *node.inputs)
     return list(done)
 
 
@@ -157,33 +148,16 @@ def gradients(root: Node, wrt: "Node | Iterable[Node] | None" = None, *, create_
     return {node: found.get(node, zero) for node in ([wrt] if isinstance(wrt, Node) else wrt)}
 
 
-def _backpropagate(root: Node, one: Any, m: Any, number: Callable[[Any], Any]) -> dict[Any, Any]:
-    """The chain rule, outputs first: each node passes its gradient, times the local derivative, to each of its inputs."""
-    grads: dict[Any, Any] = {root: one}
-    for node in reversed(inputs_first(root, _is_constant)):
+def _node_gradients(root: Node) -> dict[Any, Any]:
+    """The chain rule on nodes, outputs first: each gradient is a new node, made by the rules of the table."""
+    grads: dict[Any, Any] = {root: Value(1.0, requires_grad=False)}
+    for node in reversed(inputs_first(root, lambda node: not node.requires_grad)):
         if node.op is None or node not in grads:
             continue
-        g, y, xs = grads[node], number(node), [number(x) for x in node.inputs]
-        try:
-            for x, derivative in zip(node.inputs, node.op.derivatives, strict=True):
-                if derivative is not None and x.requires_grad:
-                    dx = g * derivative(m, y, *xs)
-                    grads[x] = grads[x] + dx if x in grads else dx
-        except (ArithmeticError, ValueError) as error:
-            raise _domain_error(node.op, node.inputs, backward=True) from error
+        for x, derivative in _edges(node):
+            dx = grads[node] * derivative(NodeMath, node, *node.inputs)
+            grads[x] = grads[x] + dx if x in grads else dx
     return grads
-
-
-def _number_gradients(root: Node) -> dict[Any, float]:
-    return _backpropagate(root, 1.0, FloatMath, lambda node: node.data)
-
-
-def _node_gradients(root: Node) -> dict[Any, Node]:
-    return _backpropagate(root, Value(1.0, requires_grad=False), NodeMath, lambda node: node)
-
-
-def _is_constant(node: Node) -> bool:
-    return not node.requires_grad
 
 
 def _domain_error(op: Op, inputs: Sequence[Node], backward: bool = False) -> Exception:
@@ -234,7 +208,7 @@ def as_number(x: Any) -> float:
 
     Raises NotANumberError, naming what came, for anything else.
     """
-    if isinstance(x, numbers.Real) or type(x).__name__ in ("bool", "bool_"):  # NumPy's bool is not a numbers.Real
+    if _is_number(x):
         try:
             return float(x)
         except OverflowError:
@@ -247,7 +221,7 @@ def as_number(x: Any) -> float:
 
 
 def _is_number(x: Any) -> bool:
-    return isinstance(x, numbers.Real) or type(x).__name__ == "bool_"
+    return isinstance(x, numbers.Real) or type(x).__name__ in ("bool", "bool_")  # NumPy's bool is no numbers.Real
 
 
 class Value(Node):
@@ -268,16 +242,18 @@ class Value(Node):
     (1.25, 3.0)
     """
 
-    __slots__ = ("_data", "_grad", "inputs", "label", "op", "requires_grad")
+    # Two slots for the inputs, not a tuple: half as many objects for the garbage collector to visit. The first input is
+    # in `_a`; `_b` is None, the second input, or a tuple of all the others. `_grad` and `_label` stay unset until they are
+    # given: most nodes never have a label, and "no gradient yet" is not the same as 0.
+    __slots__ = ("_a", "_b", "_data", "_grad", "_label", "op", "requires_grad")
     # NumPy scalars give way to our operators; arrays do not, and map them over their elements (dtype object).
     __array_priority__ = -1.0
 
     def __init__(self, data: Any, *, label: str = "", requires_grad: bool = True) -> None:
         self._data: float = data if type(data) is float else as_number(data)
-        self._grad: float | None = None
-        self.op = None
-        self.inputs = ()
-        self.label = _checked_label(label)
+        self.op = self._a = self._b = None
+        if label != "":
+            self.label = label
         self.requires_grad = bool(requires_grad)
 
     @property
@@ -287,25 +263,46 @@ class Value(Node):
 
     @data.setter
     def data(self, x: Any) -> None:
-        self._data = as_number(x)
+        self._data = x if type(x) is float else as_number(x)
 
     @property
     def grad(self) -> float:
         """d(root)/d(this), from the last backward pass; 0.0 as long as there was none."""
-        return 0.0 if self._grad is None else self._grad
+        return getattr(self, "_grad", 0.0)
 
     @grad.setter
     def grad(self, x: Any) -> None:
-        self._grad = as_number(x)
+        self._grad = x if type(x) is float else as_number(x)
 
     @grad.deleter
     def grad(self) -> None:
-        self._grad = None
+        with contextlib.suppress(AttributeError):
+            del self._grad
 
     @property
     def has_grad(self) -> bool:
         """Whether a backward pass or an assignment has set `grad`."""
-        return self._grad is not None
+        return hasattr(self, "_grad")
+
+    @property
+    def label(self) -> str:
+        """The name that pictures and error messages show; "" for none."""
+        return getattr(self, "_label", "")
+
+    @label.setter
+    def label(self, label: str) -> None:
+        if not isinstance(label, str):
+            raise NotANumberError(f"a label is a string, not {type(label).__name__}; write Value(data, label='x')")
+        self._label = label
+
+    @property
+    def inputs(self) -> tuple["Value", ...]:
+        """The nodes this one was computed from, in the order of the operation; x * x has two."""
+        if self._a is None:
+            return ()
+        if self._b is None:
+            return (self._a,)
+        return (self._a, *self._b) if type(self._b) is tuple else (self._a, self._b)
 
     def __pos__(self) -> Self:
         return self
@@ -335,12 +332,6 @@ class Value(Node):
     __hash__ = object.__hash__
 
 
-def _checked_label(label: Any) -> str:
-    if not isinstance(label, str):
-        raise NotANumberError(f"a label is a string, not {type(label).__name__}; Value(data, label='x')")
-    return label
-
-
 def _operand(x: Any) -> Value | None:
     """`x` as a node: itself, or a constant for a number; None for anything else, for Python to try the other side."""
     if isinstance(x, Value):
@@ -351,7 +342,7 @@ def _operand(x: Any) -> Value | None:
 
 
 def apply(op: Op, *xs: Any) -> Value:
-    """The Value of an operation at these Values or numbers, remembering both: every node is made here.
+    """The Value of an operation at these Values or numbers, remembering both.
 
     Raises DomainError, naming the operation, the numbers and their labels, outside the domain; NotANumberError for
     operands that are neither.
@@ -361,58 +352,166 @@ def apply(op: Op, *xs: Any) -> Value:
     """
     if len(xs) != op.arity:
         raise InputError(f"{op.name} takes {op.arity} inputs, not {len(xs)}")
-    inputs = tuple([x if isinstance(x, Value) else Value(x, requires_grad=False) for x in xs])
-    return _node(op, inputs)
-
-
-def _node(op: Op, inputs: tuple[Value, ...]) -> Value:
+    inputs = [x if isinstance(x, Value) else Value(x, requires_grad=False) for x in xs]
     try:
-        data = op.forward(FloatMath, *[x._data for x in inputs])
+        node = Value(op.forward(FloatMath, *[x._data for x in inputs]), requires_grad=False)
     except (ArithmeticError, ValueError) as error:
         raise _domain_error(op, inputs) from error
-    node = Value.__new__(Value)
-    node._data = data if type(data) is float else as_number(data)
-    node._grad = None
-    node.label = ""
-    node.requires_grad = _recording.active and True in [x.requires_grad for x in inputs]
-    node.op, node.inputs = (op, inputs) if node.requires_grad else (None, ())
+    if _recording.active and any(x.requires_grad for x in inputs):
+        _connect(node, op, inputs)
     return node
 
 
-def _method(op: Op, swapped: bool = False) -> Callable[..., Any]:
-    """The method of a row; swapped, it is the one Python calls for `number + Value`."""
-    if op.arity == 1:
+def _connect(node: Value, op: Op | None, inputs: Sequence[Any]) -> None:
+    node.op, node.requires_grad = op, True
+    node._a = inputs[0] if inputs else None
+    node._b = inputs[1] if len(inputs) == 2 else tuple(inputs[1:]) or None
 
-        def method(x):  # type: ignore[no-untyped-def]
-            return _node(op, (x,))
 
-    elif swapped:
+# The methods do what `apply` does, for one and two inputs and with nothing to look up: a training step makes tens of
+# thousands of nodes, and most of its time is spent in these two functions and in `_number_gradients`.
 
-        def method(b, a):  # type: ignore[no-untyped-def]
-            return NotImplemented if (a := _operand(a)) is None else _node(op, (a, b))
 
-    else:
+def _unary(op: Op) -> Callable[[Value], Value]:
+    forward, new = op.forward, Value.__new__
 
-        def method(a, b):  # type: ignore[no-untyped-def]
-            if not isinstance(b, Value) and (b := _operand(b)) is None:
-                return NotImplemented
-            return _node(op, (a, b))
+    def method(x: Value) -> Value:
+        try:
+            data = forward(FloatMath, x._data)
+        except (ArithmeticError, ValueError) as error:
+            raise _domain_error(op, (x,)) from error
+        node = new(Value)
+        node._data = data
+        if x.requires_grad and _recording.active:
+            node.op, node._a, node._b, node.requires_grad = op, x, None, True
+        else:
+            node.op = node._a = node._b = None
+            node.requires_grad = False
+        return node
 
-    method.__doc__ = op.doc
     return method
 
 
-for _op in ops.BUILT_IN:
-    if _op.arity <= 2:
-        setattr(Value, _op.method, _method(_op))
-    if _op.arity == 2 and _op.method.startswith("__"):
-        setattr(Value, _op.method.replace("__", "__r", 1), _method(_op, swapped=True))
+def _binary(op: Op) -> Callable[[Value, Any], Value]:
+    forward, new = op.forward, Value.__new__
+
+    def method(a: Value, b: Any) -> Value:
+        if type(b) is not Value and (b := _operand(b)) is None:
+            return NotImplemented
+        try:
+            data = forward(FloatMath, a._data, b._data)
+        except (ArithmeticError, ValueError) as error:
+            raise _domain_error(op, (a, b)) from error
+        node = new(Value)
+        node._data = data
+        if (a.requires_grad or b.requires_grad) and _recording.active:
+            node.op, node._a, node._b, node.requires_grad = op, a, b, True
+        else:
+            node.op = node._a = node._b = None
+            node.requires_grad = False
+        return node
+
+    return method
+
+
+def _swapped(method: Callable[[Value, Any], Value]) -> Callable[[Value, Any], Value]:
+    """What Python calls for `number + Value`."""
+
+    def swapped(b: Value, a: Any) -> Value:
+        return NotImplemented if (node := _operand(a)) is None else method(node, b)
+
+    return swapped
+
+
+def _add_methods() -> None:
+    for op in ops.BUILT_IN:
+        if op.arity == 1:
+            _add_method(op.method, _unary(op), op)
+        if op.arity == 2:
+            _add_method(op.method, _binary(op), op)
+            if op.method.startswith("__"):
+                _add_method(op.method.replace("__", "__r", 1), _swapped(_binary(op)), op)
+
+
+def _add_method(name: str, method: Any, op: Op) -> None:
+    method.__name__, method.__qualname__, method.__doc__ = name, f"Value.{name}", op.doc
+    setattr(Value, name, method)
+
+
+_add_methods()
+
+
+def _number_gradients(root: Any) -> dict[Any, float]:
+    """The chain rule on numbers: each node passes its gradient, times the local derivative, to each of its inputs."""
+    grads = _differentiable(root)
+    grads[root] = 1.0
+    try:
+        for node in reversed(grads):
+            op, a, b = node.op, node._a, node._b
+            if op is None:
+                continue
+            g = grads[node]
+            if b is None:
+                grads[a] += g * op.derivatives[0](FloatMath, node._data, a._data)
+            elif type(b) is not tuple:
+                by_a, by_b = op.derivatives
+                if a.requires_grad:
+                    grads[a] += g * by_a(FloatMath, node._data, a._data, b._data)
+                if b.requires_grad:
+                    grads[b] += g * by_b(FloatMath, node._data, a._data, b._data)
+            else:
+                xs = [x._data for x in node.inputs]
+                for x, derivative in _edges(node):
+                    grads[x] += g * derivative(FloatMath, node._data, *xs)
+    except (ArithmeticError, ValueError) as error:
+        raise _domain_error(op, node.inputs, backward=True) from error
+    return grads
+
+
+def _deposit(grads: dict[Any, float]) -> None:
+    for node, gradient in grads.items():
+        if node.op is None and node.has_grad:
+            node._grad += gradient
+        else:
+            node._grad = gradient
+
+
+def _edges(node: Any) -> list[tuple[Any, ops.Rule]]:
+    """The inputs that a gradient flows to, each with its local derivative."""
+    pairs = zip(node.inputs, node.op.derivatives, strict=True)
+    return [(x, derivative) for x, derivative in pairs if derivative is not None and x.requires_grad]
+
+
+def _differentiable(root: Any) -> dict[Any, float]:
+    """`inputs_first` along the edges that a gradient flows through, each node with 0.0; written out because it is hot."""
+    done: dict[Any, float] = {}
+    stack = [root]
+    pop = stack.pop
+    while stack:
+        node = pop()
+        if node is None:
+            done[pop()] = 0.0
+        elif node not in done:
+            a, b = node._a, node._b
+            if b is None:
+                stack += (node, None) if a is None else (node, None, a)
+            elif type(b) is not tuple:
+                if not a.requires_grad:
+                    stack += (node, None, b)
+                else:
+                    stack += (node, None, a, b) if b.requires_grad else (node, None, a)
+            else:
+                stack += (node, None, *(x for x, _ in _edges(node)))
+    return done
 
 
 def _make(op: Op | None, inputs: Sequence[Node], data: float, grad: float | None, label: str, requires_grad: bool) -> Value:
     """A node with exactly these parts; copying and unpickling need it, since no operation is run again."""
     node = Value(data, label=label, requires_grad=requires_grad)
-    node.op, node.inputs, node._grad = op, tuple(inputs), grad
+    if inputs:
+        _connect(node, op, inputs)
+    if grad is not None:
+        node.grad = grad
     return node
 
 
