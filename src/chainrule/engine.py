@@ -23,7 +23,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Self, cast
 
-from chainrule import ops
+from chainrule import native, ops
 from chainrule.errors import GraphError, InputError, NotANumberError
 from chainrule.ops import FloatMath, Op
 
@@ -36,6 +36,9 @@ class Node:
     """
 
     __slots__ = ()
+
+    # NumPy scalars give way to our operators; arrays do not, and map them over their elements (dtype object).
+    __array_priority__ = -1.0
 
     data: Any
     grad: Any
@@ -58,7 +61,8 @@ class Node:
         >>> x.grad
         6.0
         """
-        _deposit(gradients(self))
+        _check_root(self)
+        _backward(self)
 
     def zero_grad(self) -> None:
         """Forget the gradient: `grad` reads 0.0 and `has_grad` is False again."""
@@ -76,6 +80,9 @@ class Node:
         grad = f", grad={self.grad}" if self.has_grad else ""
         label = f", label={self.label!r}" if self.label else ""
         return f"{type(self).__name__}(data={self.data}{grad}{label})"
+
+    def __format__(self, spec: str) -> str:
+        return format(self.data, spec) if spec else repr(self)
 
     def __copy__(self) -> Self:
         return cast(Self, _restore(None, *_fields(self), self.inputs))
@@ -134,6 +141,15 @@ def gradients(root: Node, wrt: "Node | Iterable[Node] | None" = None, *, create_
     >>> first.data, gradients(first, x)[x]
     (12.0, 12.0)
     """
+    _check_root(root)
+    found = _node_gradients(root) if create_graph else _number_gradients(root)
+    if wrt is None:
+        return found
+    zero: Any = Value(0.0, requires_grad=False) if create_graph else 0.0
+    return {node: found.get(node, zero) for node in ([wrt] if isinstance(wrt, Node) else wrt)}
+
+
+def _check_root(root: Node) -> None:
     if not isinstance(root, Node):
         raise NotANumberError(f"gradients of a {type(root).__name__}: a Value is needed; return the Value, not its .data")
     if not root.requires_grad:
@@ -141,11 +157,6 @@ def gradients(root: Node, wrt: "Node | Iterable[Node] | None" = None, *, create_
             f"{root!r} was made from constants or under no_grad(), so there is nothing to differentiate; "
             "build it from Values outside of no_grad()"
         )
-    found = _node_gradients(root) if create_graph else _number_gradients(root)
-    if wrt is None:
-        return found
-    zero: Any = Value(0.0, requires_grad=False) if create_graph else 0.0
-    return {node: found.get(node, zero) for node in ([wrt] if isinstance(wrt, Node) else wrt)}
 
 
 def _node_gradients(root: Node) -> dict[Any, Any]:
@@ -246,9 +257,6 @@ class Value(Node):
     # in `_a`; `_b` is None, the second input, or a tuple of all the others. `_grad` and `_label` stay unset until they are
     # given: most nodes never have a label, and "no gradient yet" is not the same as 0.
     __slots__ = ("_a", "_b", "_data", "_grad", "_label", "op", "requires_grad")
-    # NumPy scalars give way to our operators; arrays do not, and map them over their elements (dtype object).
-    __array_priority__ = -1.0
-
     def __init__(self, data: Any, *, label: str = "", requires_grad: bool = True) -> None:
         self._data: float = data if type(data) is float else as_number(data)
         self.op = self._a = self._b = None
@@ -291,9 +299,7 @@ class Value(Node):
 
     @label.setter
     def label(self, label: str) -> None:
-        if not isinstance(label, str):
-            raise NotANumberError(f"a label is a string, not {type(label).__name__}; write Value(data, label='x')")
-        self._label = label
+        self._label = _checked_label(label)
 
     @property
     def inputs(self) -> tuple["Value", ...]:
@@ -309,9 +315,6 @@ class Value(Node):
 
     def __bool__(self) -> bool:
         return self._data != 0.0
-
-    def __format__(self, spec: str) -> str:
-        return format(self._data, spec) if spec else repr(self)
 
     # Comparisons are by data. Equal numbers are not one node, so the hash stays that of the object.
     def __lt__(self, other: Any) -> bool:
@@ -332,13 +335,22 @@ class Value(Node):
     __hash__ = object.__hash__
 
 
+def _number_or_none(x: Any) -> float | None:
+    return as_number(x) if _is_number(x) else None
+
+
+def _checked_label(label: Any) -> str:
+    if not isinstance(label, str):
+        raise NotANumberError(f"a label is a string, not {type(label).__name__}; write Value(data, label='x')")
+    return label
+
+
 def _operand(x: Any) -> Value | None:
     """`x` as a node: itself, or a constant for a number; None for anything else, for Python to try the other side."""
     if isinstance(x, Value):
         return x
-    if type(x) is float or _is_number(x):
-        return Value(x, requires_grad=False)
-    return None
+    number = x if type(x) is float else _number_or_none(x)
+    return None if number is None else Value(number, requires_grad=False)
 
 
 def apply(op: Op, *xs: Any) -> Value:
@@ -352,14 +364,22 @@ def apply(op: Op, *xs: Any) -> Value:
     """
     if len(xs) != op.arity:
         raise InputError(f"{op.name} takes {op.arity} inputs, not {len(xs)}")
+    return _apply(op, *xs)
+
+
+def _apply(op: Op, *xs: Any) -> Value:
     inputs = [x if isinstance(x, Value) else Value(x, requires_grad=False) for x in xs]
-    try:
-        node = Value(op.forward(FloatMath, *[x._data for x in inputs]), requires_grad=False)
-    except (ArithmeticError, ValueError) as error:
-        raise _domain_error(op, inputs) from error
+    node = Value(_evaluate(op, inputs), requires_grad=False)
     if _recording.active and any(x.requires_grad for x in inputs):
         _connect(node, op, inputs)
     return node
+
+
+def _evaluate(op: Op, inputs: Sequence[Node]) -> float:
+    try:
+        return as_number(op.forward(FloatMath, *[x.data for x in inputs]))
+    except (ArithmeticError, ValueError):
+        raise _domain_error(op, inputs) from None
 
 
 def _connect(node: Value, op: Op | None, inputs: Sequence[Any]) -> None:
@@ -378,8 +398,8 @@ def _unary(op: Op) -> Callable[[Value], Value]:
     def method(x: Value) -> Value:
         try:
             data = forward(FloatMath, x._data)
-        except (ArithmeticError, ValueError) as error:
-            raise _domain_error(op, (x,)) from error
+        except (ArithmeticError, ValueError):
+            raise _domain_error(op, (x,)) from None
         node = new(Value)
         node._data = data
         if x.requires_grad and _recording.active:
@@ -400,8 +420,8 @@ def _binary(op: Op) -> Callable[[Value, Any], Value]:
             return NotImplemented
         try:
             data = forward(FloatMath, a._data, b._data)
-        except (ArithmeticError, ValueError) as error:
-            raise _domain_error(op, (a, b)) from error
+        except (ArithmeticError, ValueError):
+            raise _domain_error(op, (a, b)) from None
         node = new(Value)
         node._data = data
         if (a.requires_grad or b.requires_grad) and _recording.active:
@@ -460,16 +480,28 @@ def _number_gradients(root: Any) -> dict[Any, float]:
                 if b.requires_grad:
                     grads[b] += g * by_b(FloatMath, node._data, a._data, b._data)
             else:
-                xs = [x._data for x in node.inputs]
-                for x, derivative in _edges(node):
-                    grads[x] += g * derivative(FloatMath, node._data, *xs)
-    except (ArithmeticError, ValueError) as error:
-        raise _domain_error(op, node.inputs, backward=True) from error
+                for x, slope in zip(node.inputs, _slopes(node), strict=True):
+                    if slope is not None:
+                        grads[x] += g * slope
+    except (ArithmeticError, ValueError):
+        raise _domain_error(op, node.inputs, backward=True) from None
     return grads
 
 
-def _deposit(grads: dict[Any, float]) -> None:
-    for node, gradient in grads.items():
+def _slopes(node: Any) -> list[float | None]:
+    """The local derivative by each input; None where no gradient flows."""
+    xs = [x.data for x in node.inputs]
+    try:
+        return [
+            as_number(derivative(FloatMath, node.data, *xs)) if derivative and x.requires_grad else None
+            for x, derivative in zip(node.inputs, node.op.derivatives, strict=True)
+        ]
+    except (ArithmeticError, ValueError):
+        raise _domain_error(node.op, node.inputs, backward=True) from None
+
+
+def _backward(root: Any) -> None:
+    for node, gradient in _number_gradients(root).items():
         if node.op is None and node.has_grad:
             node._grad += gradient
         else:
@@ -607,3 +639,31 @@ def _picture(node: Node, format: str) -> str | None:
     with contextlib.suppress(ModuleNotFoundError):
         return cast(str | None, getattr(importlib.import_module("chainrule.show"), format)(node))
     return None
+
+
+# ---- the native engine ----------------------------------------------------------------------------------------------
+
+
+def _use(twin: Any) -> None:
+    """Put the twins in C in the place of the pure Value, its walk and its backward pass."""
+    kind = twin.create(Node, ops.BUILT_IN, as_number, _number_or_none, _evaluate, _slopes, _domain_error, _checked_label)
+    kind.__doc__ = Value.__doc__
+    pure_walk = inputs_first
+
+    def walk(root: Node, skip: Callable[[Node], bool] | None = None) -> list[Any]:
+        return pure_walk(root, skip) if skip or not isinstance(root, kind) else twin.inputs_first(root)
+
+    walk.__name__, walk.__qualname__, walk.__doc__ = "inputs_first", "inputs_first", inputs_first.__doc__
+    globals().update(
+        Value=kind,
+        inputs_first=walk,
+        _apply=twin.apply,
+        _make=twin.make,
+        _backward=twin.backward,
+        _number_gradients=twin.number_gradients,
+        _set_recording=twin.set_recording,
+    )
+
+
+if native.engine is not None:
+    _use(native.engine)

@@ -1,0 +1,59 @@
+"""The door to the native engine: whether it is there, and why not.
+
+`engine` is the compiled module, or None; `status()` says which engine runs and the reason. The C code is `engine.c`,
+plus `_ops.h` that generate.py prints from the operation table when the package is built. A build without a C compiler
+goes through and leaves a note in `_build.json`. `CHAINRULE_PURE=1` in the environment keeps the engine pure.
+"""
+
+import importlib
+import json
+import os
+import warnings
+import zlib
+from pathlib import Path
+from typing import Any
+
+from chainrule import ops
+
+
+def status() -> dict[str, str]:
+    """Which engine runs ("native" or "pure"), the reason, and the compiler ("" when pure).
+
+    >>> sorted(status())
+    ['compiler', 'engine', 'reason']
+    """
+    return {
+        "engine": "pure" if engine is None else "native",
+        "reason": _reason,
+        "compiler": "" if engine is None else engine.COMPILER,
+    }
+
+
+def table_crc() -> int | None:
+    """A checksum of the source of the table, which the native engine was generated from; None without the source."""
+    source = Path(ops.__file__)
+    return zlib.crc32(source.read_bytes()) if source.suffix == ".py" and source.exists() else None
+
+
+def _load() -> tuple[Any, str]:
+    if os.environ.get("CHAINRULE_PURE", "0") not in ("", "0"):
+        return None, "CHAINRULE_PURE is set"
+    try:
+        engine = importlib.import_module("chainrule.native._engine")
+    except ImportError as error:
+        return None, _why_not_built() or f"the native engine cannot be loaded: {error}"
+    if table_crc() not in (None, engine.TABLE_CRC):
+        reason = "the native engine was built from another operation table; build it again: pip install -e ."
+        warnings.warn(f"chainrule runs pure: {reason}", RuntimeWarning, stacklevel=2)
+        return None, reason
+    return engine, "built for this machine"
+
+
+def _why_not_built() -> str:
+    try:
+        return str(json.loads((Path(__file__).parent / "_build.json").read_text(encoding="utf-8"))["reason"])
+    except (OSError, ValueError, KeyError):
+        return ""
+
+
+engine, _reason = _load()

@@ -1,0 +1,67 @@
+"""Build the native engine when there is a C compiler; without one the package installs pure, and says so."""
+
+import json
+import os
+import sys
+import sysconfig
+import types
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+NATIVE = Path("src/chainrule/native")
+
+
+def write_header() -> None:
+    """Print `_ops.h` from the table. The package itself needs NumPy, which a build does not have: so stand in for it."""
+    package = types.ModuleType("chainrule")
+    package.__path__ = [str(Path("src/chainrule").resolve())]
+    native = types.ModuleType("chainrule.native")
+    native.__path__ = [str(NATIVE.resolve())]
+    sys.modules.update({"chainrule": package, "chainrule.native": native})
+    from chainrule.native.generate import header
+
+    NATIVE.joinpath("_ops.h").write_text(header(), encoding="utf-8")
+
+
+class BuildNative(build_ext):
+    """build_ext that never stops an installation: a failure leaves its reason in `_build.json`."""
+
+    def run(self) -> None:
+        reason = ""
+        if os.environ.get("CHAINRULE_PURE", "0") not in ("", "0"):
+            reason = "CHAINRULE_PURE was set when it was installed"
+        elif sysconfig.get_config_var("Py_GIL_DISABLED"):
+            reason = "the native engine needs a Python with the global interpreter lock"
+        else:
+            try:
+                write_header()
+                super().run()
+            except Exception as error:  # any failure of any compiler: the pure engine serves
+                reason = f"the native engine could not be compiled when it was installed: {str(error).strip()}"
+        if reason:
+            print(f"chainrule installs pure: {reason}")
+        folder = NATIVE if self.inplace or self.editable_mode else Path(self.build_lib, "chainrule/native")
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.joinpath("_build.json").write_text(json.dumps({"reason": reason}) + "\n", encoding="utf-8")
+
+    def get_outputs(self) -> list[str]:
+        return [path for path in super().get_outputs() if Path(path).exists()]
+
+    def get_output_mapping(self) -> dict[str, str]:
+        return {built: source for built, source in super().get_output_mapping().items() if Path(built).exists()}
+
+
+setup(
+    ext_modules=[
+        Extension(
+            "chainrule.native._engine",
+            ["src/chainrule/native/engine.c"],
+            depends=["src/chainrule/ops.py", "src/chainrule/symbols.py", "src/chainrule/native/generate.py"],
+            # Contraction to fused multiply-add would make pure and native differ in the last digit.
+            extra_compile_args=["-O3", "-fno-math-errno", "-ffp-contract=off", "-Wall", "-Wno-unused-function"],
+        )
+    ],
+    cmdclass={"build_ext": BuildNative},
+)
