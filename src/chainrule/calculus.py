@@ -4,7 +4,11 @@
 14.0
 
 The functions differentiated take numbers and return numbers; while they are differentiated their arguments are Values.
-Each helper evaluates the function once per call. Imports engine and errors.
+Each helper evaluates the function once per call.
+
+Results are floats. They are Values, which can be differentiated again, when an argument is a Value or the function
+involves Values of its own (parameters, the variable of a derivative around this one): so no dependence gets lost, and
+`grad(grad(f))` is the second derivative. Imports engine and errors.
 """
 
 import functools
@@ -24,8 +28,7 @@ def value_and_grad(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[...,
     argnums: which positional argument to differentiate by (default 0), or a sequence of several; then the gradient is a
         tuple in that order. Other arguments are passed on as they are.
 
-    On numbers the results are floats. On Values they are Values that can be differentiated again, so `grad(grad(f))` is
-    the second derivative. Raises NotANumberError when f does not return one number, InputError for a bad argnum.
+    Raises NotANumberError when f does not return one number, InputError for a bad argnum.
 
     >>> value_and_grad(lambda a, b: a * b, argnums=(0, 1))(2.0, -3.0)
     (-6.0, (-3.0, 2.0))
@@ -33,20 +36,15 @@ def value_and_grad(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[...,
 
     @functools.wraps(f)
     def wrapped(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        indices = _indices(argnums, len(args))
-        again = any(isinstance(args[i], engine.Value) for i in indices)
         full = list(args)
-        for i in indices:
-            # A Value argument belongs to somebody else's graph: "+ 0" gives this call a node of its own on top of it.
-            full[i] = args[i] + 0.0 if isinstance(args[i], engine.Value) else engine.Value(args[i])
+        indices = _indices(argnums, len(args))
+        xs = [_variable(args[i]) for i in indices]
+        for i, x in zip(indices, xs, strict=True):
+            full[i] = x
         y = _one_number(f(*full, **kwargs))
-        inputs = [full[i] for i in indices]
-        if y.requires_grad:
-            found = engine.gradients(y, inputs, create_graph=again)
-        else:  # f does not depend on them
-            found = {x: engine.Value(0.0, requires_grad=False) if again else 0.0 for x in inputs}
-        slopes = tuple(found[x] for x in inputs)
-        return (y if again else y.data), (slopes[0] if isinstance(argnums, int) else slopes)
+        again = _is_open([y], xs)
+        slopes = _slopes(y, xs, again)
+        return (y if again else y.data), (slopes[0] if isinstance(argnums, int) else tuple(slopes))
 
     return wrapped
 
@@ -66,48 +64,63 @@ def grad(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:
     return wrapped
 
 
-def jacobian(f: Callable[..., Any]) -> Callable[..., list[list[float]]]:
+def jacobian(f: Callable[..., Any]) -> Callable[..., list[list[Any]]]:
     """The function that computes all first derivatives of a function with several outputs.
 
     f: a function of n scalars that returns a sequence of m scalars (or one).
-    The result is a list of m rows with n floats each: row i holds the derivatives of output i.
+    The result is a list of m rows with n numbers each: row i holds the derivatives of output i.
 
     >>> jacobian(lambda x, y: (x * y, x + y))(2.0, 3.0)
     [[3.0, 2.0], [1.0, 1.0]]
     """
 
     @functools.wraps(f)
-    def wrapped(*args: Any) -> list[list[float]]:
-        xs = [engine.Value(x) for x in args]
-        ys = f(*xs)
-        rows = [_one_number(y) for y in (ys if isinstance(ys, Iterable) else [ys])]
-        return [_row_of(y, xs) for y in rows]
+    def wrapped(*args: Any) -> list[list[Any]]:
+        xs = [_variable(x) for x in args]
+        outputs = f(*xs)
+        ys = [_one_number(y) for y in (outputs if isinstance(outputs, Iterable) else [outputs])]
+        again = _is_open(ys, xs)
+        return [_slopes(y, xs, again) for y in ys]
 
     return wrapped
 
 
-def hessian(f: Callable[..., Any]) -> Callable[..., list[list[float]]]:
-    """The function that computes all second derivatives of a function of n scalars, as n rows of n floats.
+def hessian(f: Callable[..., Any]) -> Callable[..., list[list[Any]]]:
+    """The function that computes all second derivatives of a function of n scalars, as n rows of n numbers.
 
     >>> hessian(lambda x, y: x**2 * y)(3.0, 5.0)
     [[10.0, 6.0], [6.0, 0.0]]
     """
 
     @functools.wraps(f)
-    def wrapped(*args: Any) -> list[list[float]]:
-        xs = [engine.Value(x) for x in args]
+    def wrapped(*args: Any) -> list[list[Any]]:
+        xs = [_variable(x) for x in args]
         y = _one_number(f(*xs))
-        if not y.requires_grad:
-            return [[0.0] * len(xs) for _ in xs]
-        first = engine.gradients(y, xs, create_graph=True)
-        return [_row_of(first[x], xs) for x in xs]
+        again = _is_open([y], xs)
+        return [_slopes(first, xs, again) for first in _slopes(y, xs, create_graph=True)]
 
     return wrapped
 
 
-def _row_of(y: Any, xs: Sequence[Any]) -> list[float]:
-    """The derivatives of y by each x; all zero where y depends on none of them."""
-    found = engine.gradients(y, xs) if y.requires_grad else dict.fromkeys(xs, 0.0)
+def _variable(x: Any) -> Any:
+    """A node of this call's own; on top of a Value that belongs to somebody else's graph."""
+    return x + 0.0 if isinstance(x, engine.Value) else engine.Value(x)
+
+
+def _is_open(ys: Sequence[Any], xs: Sequence[Any]) -> bool:
+    """Whether the outputs depend on Values that are not this call's own, through an argument or from around the function."""
+    if any(x.inputs for x in xs):
+        return True
+    own = set(xs)
+    leaves = (node for y in ys for node in engine.inputs_first(y) if node.op is None)
+    return any(leaf.requires_grad and leaf not in own for leaf in leaves)
+
+
+def _slopes(y: Any, xs: Sequence[Any], create_graph: bool) -> list[Any]:
+    """The derivatives of y by each x; zero where y depends on none of them."""
+    if not y.requires_grad:
+        return [engine.Value(0.0, requires_grad=False) if create_graph else 0.0 for _ in xs]
+    found = engine.gradients(y, xs, create_graph=create_graph)
     return [found[x] for x in xs]
 
 

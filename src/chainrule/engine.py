@@ -447,10 +447,11 @@ def _add_methods() -> None:
     for op in ops.BUILT_IN:
         if op.arity == 1:
             _add_method(op.method, _unary(op), op)
-        if op.arity == 2:
+        if op.arity == 2 and op.method.startswith("__"):
             _add_method(op.method, _binary(op), op)
-            if op.method.startswith("__"):
-                _add_method(op.method.replace("__", "__r", 1), _swapped(_binary(op)), op)
+            _add_method(op.method.replace("__", "__r", 1), _swapped(_binary(op)), op)
+        elif op.arity == 2:
+            _add_method(op.method, lambda a, b, op=op: apply(op, a, b), op)
 
 
 def _add_method(name: str, method: Any, op: Op) -> None:

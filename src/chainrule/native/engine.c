@@ -34,7 +34,7 @@ static inline double cr_maximum(double a, double b) { return a >= b || a != a ? 
 static inline double cr_minimum(double a, double b) { return a <= b || a != a ? a : b; }
 static inline double cr_pow(double a, double b) {
     int no_root = a < 0.0 && isfinite(a) && isfinite(b) && b != floor(b);
-    int pole = a == 0.0 && b < 0.0;
+    int pole = a == 0.0 && b < 0.0 && isfinite(b);
     return guard(!no_root && !pole, pow(a, b));
 }
 
@@ -268,11 +268,25 @@ static PyObject *value_pow(PyObject *a, PyObject *b, PyObject *modulus) {
     return binary(OP_POW, a, b);
 }
 
+static PyObject *wrong_operand(PyObject *x) { /* as_number(x) raises the exception that says what came */
+    double unused;
+    if (!PyErr_Occurred() && to_double(x, &unused) == 0) PyErr_SetString(PyExc_SystemError, "operand lost");
+    return NULL;
+}
+
+/* An operator answers NotImplemented for what is no number, so that Python asks the other side; a method raises. */
+static PyObject *named_binary(int code, PyObject *a, PyObject *b) {
+    PyObject *y = binary(code, a, b);
+    if (y != Py_NotImplemented) return y;
+    Py_DECREF(y);
+    return wrong_operand(b);
+}
+
 /* exp(), tanh(), maximum(), ...: one C function for each method that the table names */
 #define UNARY(name, code, doc) \
     static PyObject *method_##name(PyObject *x, PyObject *unused) { return unary(code, x); }
 #define BINARY(name, code, doc) \
-    static PyObject *method_##name(PyObject *a, PyObject *b) { return binary(code, a, b); }
+    static PyObject *method_##name(PyObject *a, PyObject *b) { return named_binary(code, a, b); }
 UNARY_METHODS(UNARY)
 BINARY_METHODS(BINARY)
 #undef UNARY
@@ -328,12 +342,6 @@ static int compute(PyObject *op, int code, Node **inputs, Py_ssize_t n, double *
     }
     Py_XDECREF(tuple);
     return result;
-}
-
-static PyObject *wrong_operand(PyObject *x) { /* as_number(x) raises the exception that says what came */
-    double unused;
-    if (!PyErr_Occurred() && to_double(x, &unused) == 0) PyErr_SetString(PyExc_SystemError, "operand lost");
-    return NULL;
 }
 
 #define MOST_INPUTS 64 /* on the C stack; more go through the heap */
