@@ -1,6 +1,7 @@
 """Build the native engine when there is a C compiler; without one the package installs pure, and says so."""
 
 import json
+import logging
 import os
 import sys
 import sysconfig
@@ -29,6 +30,8 @@ class BuildNative(build_ext):
     """build_ext that never stops an installation: a failure leaves its reason in `_build.json`."""
 
     def run(self) -> None:
+        """Compile, or say why not."""
+        folder = NATIVE if self.inplace or self.editable_mode else Path(self.build_lib, "chainrule/native")
         reason = ""
         if os.environ.get("CHAINRULE_PURE", "0") not in ("", "0"):
             reason = "CHAINRULE_PURE was set when it was installed"
@@ -41,15 +44,16 @@ class BuildNative(build_ext):
             except Exception as error:  # any failure of any compiler: the pure engine serves
                 reason = f"the native engine could not be compiled when it was installed: {str(error).strip()}"
         if reason:
-            print(f"chainrule installs pure: {reason}")
-        folder = NATIVE if self.inplace or self.editable_mode else Path(self.build_lib, "chainrule/native")
+            self.announce(f"chainrule installs pure: {reason}", level=logging.WARNING)
         folder.mkdir(parents=True, exist_ok=True)
         folder.joinpath("_build.json").write_text(json.dumps({"reason": reason}) + "\n", encoding="utf-8")
 
     def get_outputs(self) -> list[str]:
+        """What was built, which may be nothing."""
         return [path for path in super().get_outputs() if Path(path).exists()]
 
     def get_output_mapping(self) -> dict[str, str]:
+        """The same, for an editable installation."""
         return {built: source for built, source in super().get_output_mapping().items() if Path(built).exists()}
 
 

@@ -33,7 +33,7 @@ TORCH["softplus"] = lambda x: torch.logaddexp(x, torch.zeros_like(x))
 
 leaves = st.lists(st.floats(-3, 3, allow_nan=False).map(lambda x: round(x, 3)), min_size=1, max_size=4)
 steps = st.lists(st.tuples(st.sampled_from(sorted(ROWS)), st.integers(0, 10**6)), min_size=1, max_size=12)
-settings_for = dict(deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+settings_for = {"deadline": None, "database": None, "derandomize": True, "suppress_health_check": list(HealthCheck)}
 
 
 def test_every_row_has_its_counterpart_in_torch():
@@ -110,7 +110,7 @@ def test_pure_and_native_agree_to_the_last_digit(both, data, moves):
     for engine in both:
         kept = plan(engine, data, moves)
         assume(kept)
-        xs, y = evaluate(engine.Value, lambda name, inputs, m=engine: m.apply(ROWS[name], *inputs), data, kept)
+        _, y = evaluate(engine.Value, lambda name, inputs, m=engine: m.apply(ROWS[name], *inputs), data, kept)
         found = engine.gradients(y)
         results.append(str([y.data, *found.values(), *(node.data for node in engine.inputs_first(y))]))
     assert results[0] == results[1]

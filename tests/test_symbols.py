@@ -39,7 +39,7 @@ def formula_of(rule, symbol="f"):
         (lambda m, a, b: (a - b) - (a - b), "a - b - (a - b)"),
         (lambda m, a, b: (a + b) * (a - 2), "(a + b) * (a - 2)"),
         (lambda m, a, b: a / (b * a) / b, "a / (b * a) / b"),
-        (lambda m, a, b: -(a + b) ** 2, "-(a + b) ** 2"),
+        (lambda m, a, b: -((a + b) ** 2), "-(a + b) ** 2"),
         (lambda m, a, b: (-a) ** b, "(-a) ** b"),
         (lambda m, a, b: 2**a - 1 / b, "2 ** a - 1 / b"),
         (lambda m, a, b: a * -b, "a * -b"),

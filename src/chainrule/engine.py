@@ -21,7 +21,7 @@ import importlib
 import numbers
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from chainrule import native, ops
 from chainrule.errors import GraphError, InputError, NotANumberError
@@ -40,13 +40,19 @@ class Node:
     # NumPy scalars give way to our operators; arrays do not, and map them over their elements (dtype object).
     __array_priority__ = -1.0
 
-    data: Any
-    grad: Any
-    has_grad: bool
     op: Op | None
-    inputs: tuple[Any, ...]
-    label: str
     requires_grad: bool
+
+    if TYPE_CHECKING:  # kept by the classes below: a slot, a property, or a field in C
+        data: Any
+        grad: Any
+        label: Any
+
+        @property
+        def has_grad(self) -> bool: ...  # noqa: D102
+
+        @property
+        def inputs(self) -> tuple[Any, ...]: ...  # noqa: D102
 
     def backward(self) -> None:
         """Set `grad` of every node below this one to the derivative of this one by it.
@@ -85,18 +91,18 @@ class Node:
         return format(self.data, spec) if spec else repr(self)
 
     def __copy__(self) -> Self:
-        return cast(Self, _restore(None, *_fields(self), self.inputs))
+        return cast(Self, _restore(None, _fields(self), self.inputs))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         for node in inputs_first(self, lambda node: id(node) in memo):
-            memo[id(node)] = _restore(None, *_fields(node), tuple(memo[id(x)] for x in node.inputs))
+            memo[id(node)] = _restore(None, _fields(node), tuple(memo[id(x)] for x in node.inputs))
         return cast(Self, memo[id(self)])
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Pickle would recurse from a node into its inputs. So the first node met sends its ancestors ahead, inputs first;
         # when their turn comes, the inputs of each are known to the pickler already.
         ancestors = None if _emitting.active or not self.inputs else _Ancestors(self)
-        return _restore, (ancestors, *_fields(self), self.inputs)
+        return _restore, (ancestors, _fields(self), self.inputs)
 
     def _repr_html_(self) -> str | None:
         return _picture(self, "html")
@@ -257,9 +263,12 @@ class Value(Node):
     # in `_a`; `_b` is None, the second input, or a tuple of all the others. `_grad` and `_label` stay unset until they are
     # given: most nodes never have a label, and "no gradient yet" is not the same as 0.
     __slots__ = ("_a", "_b", "_data", "_grad", "_label", "op", "requires_grad")
+
     def __init__(self, data: Any, *, label: str = "", requires_grad: bool = True) -> None:
         self._data: float = data if type(data) is float else as_number(data)
-        self.op = self._a = self._b = None
+        self.op = None
+        self._a: Any = None
+        self._b: Any = None
         if label != "":
             self.label = label
         self.requires_grad = bool(requires_grad)
@@ -309,6 +318,15 @@ class Value(Node):
         if self._b is None:
             return (self._a,)
         return (self._a, *self._b) if type(self._b) is tuple else (self._a, self._b)
+
+    if TYPE_CHECKING:  # what `_add_methods` puts here from the table, for type checkers and editors
+
+        def _one(self) -> "Value": ...
+        def _two(self, other: Any) -> "Value": ...
+
+        __neg__ = __abs__ = exp = log = log1p = sqrt = sin = cos = tanh = sigmoid = relu = softplus = _one
+        __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _two
+        __pow__ = __rpow__ = maximum = minimum = _two
 
     def __pos__(self) -> Self:
         return self
@@ -417,7 +435,7 @@ def _binary(op: Op) -> Callable[[Value, Any], Value]:
 
     def method(a: Value, b: Any) -> Value:
         if type(b) is not Value and (b := _operand(b)) is None:
-            return NotImplemented
+            return cast(Value, NotImplemented)
         try:
             data = forward(FloatMath, a._data, b._data)
         except (ArithmeticError, ValueError):
@@ -438,7 +456,7 @@ def _swapped(method: Callable[[Value, Any], Value]) -> Callable[[Value, Any], Va
     """What Python calls for `number + Value`."""
 
     def swapped(b: Value, a: Any) -> Value:
-        return NotImplemented if (node := _operand(a)) is None else method(node, b)
+        return cast(Value, NotImplemented) if (node := _operand(a)) is None else method(node, b)
 
     return swapped
 
@@ -556,9 +574,8 @@ def _fields(node: Node) -> tuple[Any, ...]:
     return type(node), op, node.data, node.grad if node.has_grad else None, node.label, node.requires_grad
 
 
-def _restore(
-    _ancestors: Any, kind: type, op: str | None, data: float, grad: float | None, label: str, requires_grad: bool, inputs: Any
-) -> Node:
+def _restore(_ancestors: Any, fields: tuple[Any, ...], inputs: Sequence[Any]) -> Node:
+    kind, op, data, grad, label, requires_grad = fields
     node = _make(ops.lookup(op) if op else None, inputs, data, grad, label, requires_grad)
     if type(node) is kind:
         return node
@@ -600,7 +617,13 @@ def _function(op: Op) -> Callable[..., Value]:
 
 
 def register(
-    name: str, forward: ops.Rule, derivatives: Sequence[ops.Rule | None], domain: Sequence[Any], *, symbol: str = "", doc: str = ""
+    name: str,
+    forward: ops.Rule,
+    derivatives: Sequence[ops.Rule | None],
+    domain: Sequence[Any],
+    *,
+    symbol: str = "",
+    doc: str = "",
 ) -> Callable[..., Value]:
     """Add an operation of your own to the table and return the function that applies it.
 
@@ -629,9 +652,9 @@ FUNCTIONS = {op.name: _function(op) for op in ops.BUILT_IN}
 for _name in ops.INTRINSICS:
     setattr(NodeMath, _name, staticmethod(FUNCTIONS[_name]))
 
+# In the order of the table; a row without an operator shows up here, or the unpacking fails.
 exp, log, log1p, sqrt, sin, cos, tanh, sigmoid, relu, softplus, maximum, minimum, where = (
-    FUNCTIONS[_name]
-    for _name in "exp log log1p sqrt sin cos tanh sigmoid relu softplus maximum minimum where".split()
+    FUNCTIONS[op.name] for op in ops.BUILT_IN if not op.method.startswith("__")
 )
 
 

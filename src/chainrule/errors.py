@@ -3,7 +3,7 @@
     ChainruleError
     |-- NotANumberError        (TypeError)          a Value was asked to hold something that is no real number
     |-- DomainError            (ValueError)         an operation left its domain: log of a negative number, ...
-    |   `-- DivisionByZero     (ZeroDivisionError)
+    |   `-- DivisionByZeroError (ZeroDivisionError)
     |-- GraphError             (RuntimeError)       the graph cannot answer: nothing recorded, wrong kind of node, ...
     |-- OperationError         (ValueError)         a row of the operation table does not hold together
     |-- GradientError          (AssertionError)     a gradient check found a gradient that is wrong
@@ -31,7 +31,7 @@ class DomainError(ChainruleError, ValueError):
     """An operation, or its derivative, was asked for outside the set where it is defined."""
 
 
-class DivisionByZero(DomainError, ZeroDivisionError):
+class DivisionByZeroError(DomainError, ZeroDivisionError):
     """The operation divides by zero."""
 
 

@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from chainrule.errors import DivisionByZero, DomainError, OperationError
+from chainrule.errors import DivisionByZeroError, DomainError, OperationError
 
 INTRINSICS = (
     "abs", "cos", "exp", "log", "log1p", "maximum", "minimum", "pow", "sigmoid", "sin", "sqrt", "tanh", "where",
@@ -111,48 +111,54 @@ def _is_interval(interval: Any) -> bool:
     return len(interval) == 2 and math.isfinite(interval[0]) and math.isfinite(interval[1]) and interval[0] < interval[1]
 
 
+def _exp(x: float) -> float:
+    try:
+        return math.exp(x)
+    except OverflowError:
+        return math.inf
+
+
+def _pow(a: float, b: float) -> float:
+    # math.pow, unlike a ** b, never answers with a complex number.
+    try:
+        return math.pow(a, b)
+    except OverflowError:
+        return -math.inf if a < 0 and b % 2 == 1 else math.inf
+
+
+def _sigmoid(x: float) -> float:
+    return 1.0 / (1.0 + _exp(-x))
+
+
+# NaN wins, as in IEEE 754-2019 maximum and in PyTorch; Python's max would depend on the order.
+def _maximum(a: float, b: float) -> float:
+    return a if a >= b or a != a else b
+
+
+def _minimum(a: float, b: float) -> float:
+    return a if a <= b or a != a else b
+
+
+def _where(condition: float, a: float, b: float) -> float:
+    return a if condition else b
+
+
 class FloatMath:
     """`m` for Python floats: the math module, with IEEE infinities for overflow and errors for leaving a domain."""
 
     abs = staticmethod(abs)
     cos = staticmethod(math.cos)
+    exp = staticmethod(_exp)
     log = staticmethod(math.log)
     log1p = staticmethod(math.log1p)
+    maximum = staticmethod(_maximum)
+    minimum = staticmethod(_minimum)
+    pow = staticmethod(_pow)
+    sigmoid = staticmethod(_sigmoid)
     sin = staticmethod(math.sin)
     sqrt = staticmethod(math.sqrt)
     tanh = staticmethod(math.tanh)
-
-    @staticmethod
-    def exp(x: float) -> float:
-        try:
-            return math.exp(x)
-        except OverflowError:
-            return math.inf
-
-    @staticmethod
-    def pow(a: float, b: float) -> float:
-        # math.pow, unlike a ** b, never answers with a complex number.
-        try:
-            return math.pow(a, b)
-        except OverflowError:
-            return -math.inf if a < 0 and b % 2 == 1 else math.inf
-
-    @staticmethod
-    def sigmoid(x: float) -> float:
-        return 1.0 / (1.0 + FloatMath.exp(-x))
-
-    # NaN wins, as in IEEE 754-2019 maximum and in PyTorch; Python's max would depend on the order.
-    @staticmethod
-    def maximum(a: float, b: float) -> float:
-        return a if a >= b or a != a else b
-
-    @staticmethod
-    def minimum(a: float, b: float) -> float:
-        return a if a <= b or a != a else b
-
-    @staticmethod
-    def where(condition: float, a: float, b: float) -> float:
-        return a if condition else b
+    where = staticmethod(_where)
 
 
 def _row(
@@ -321,7 +327,7 @@ def domain_error(op: Op, xs: Sequence[float], labels: Sequence[str], *, backward
     if backward:
         return DomainError(f"the derivative of {expression} does not exist at this point")
     if divides_by_zero:
-        return DivisionByZero(f"{expression} divides by zero")
+        return DivisionByZeroError(f"{expression} divides by zero")
     if op.name == "pow":
         return DomainError(f"{expression} is not a real number: a negative base needs an integer exponent")
     return DomainError(f"{expression} is outside the domain of {op.name}: {op.doc[0].lower()}{op.doc[1:]}")

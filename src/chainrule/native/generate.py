@@ -34,7 +34,8 @@ def header() -> str:
             "    return NAN;",
             "}",
             "",
-            "static inline void slope_rules(int code, double y, double x0, double x1, double x2, const int *needed, double *slope) {",
+            "static inline void slope_rules(int code, double y, double x0, double x1, double x2,",
+            "                               const int *needed, double *slope) {",
             "    (void)y;",
             "    switch (code) {",
             *(_slopes(op) for op in ops.BUILT_IN),
@@ -66,9 +67,7 @@ def _forward(op: Op) -> str:
 
 
 def _slopes(op: Op) -> str:
-    slopes = [
-        f"if (needed[{i}]) slope[{i}] = {slope};" for i, slope in enumerate(symbols.c(op).derivatives) if slope is not None
-    ]
+    slopes = [f"if (needed[{i}]) slope[{i}] = {slope};" for i, slope in enumerate(symbols.c(op).derivatives) if slope is not None]
     return f"    case {_code(op)}: {{ {_inputs(op)} {' '.join(slopes)} break; }}"
 
 
