@@ -1,0 +1,82 @@
+"""The asking side of worker.py: start contenders, put questions to them in turn, sum up what they say."""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+ROOT = Path(__file__).parent.parent
+
+
+class MeasurementError(Exception):
+    """Something that the measurement needs is missing; the message says what helps."""
+
+
+def environment(contender: str) -> dict[str, str]:
+    """This process's environment, with the engine that the contender names."""
+    inherited = {name: text for name, text in os.environ.items() if name != "CHAINRULE_PURE"}
+    return inherited | ({"CHAINRULE_PURE": "1"} if contender == "pure" else {})
+
+
+class Contender:
+    """A running worker; a context manager, so that it ends with the measurement.
+
+    name: "micrograd", "native" or "pure". Raises MeasurementError when it is not there.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.worker", name],
+            cwd=ROOT,
+            env=environment(name),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.version: str = self._read()["version"]
+
+    def _read(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            self._process.wait()
+            raise MeasurementError(
+                f"the {self.name} worker ended with exit code {self._process.returncode}; see its message above"
+            )
+        answer: dict[str, Any] = json.loads(line)
+        if "missing" in answer:
+            raise MeasurementError(answer["missing"])
+        return answer
+
+    def ask(self, do: str, **arguments: Any) -> Any:
+        """Put one question and wait for the answer."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
+        self._process.stdin.flush()
+        return self._read()["answer"]
+
+    def close(self) -> None:
+        """End the worker."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def summary(samples: Iterable[float], scale: float = 1.0) -> dict[str, float]:
+    """The median, the extremes and the number of samples; `scale` changes the unit, 1e3 makes milliseconds."""
+    scaled = [scale * x for x in samples]
+    return {"median": statistics.median(scaled), "min": min(scaled), "max": max(scaled), "runs": len(scaled)}

@@ -1,0 +1,255 @@
+"""The benchmarks measure what they say and report it in the promised form. Nothing here looks at how long anything takes."""
+
+import importlib.metadata
+import json
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from benchmarks import engine, report, worker
+from benchmarks.__main__ import BENCHMARKS, main
+from benchmarks.contenders import MeasurementError, summary
+from benchmarks.report import Row
+
+from chainrule import Value, inputs_first
+
+ROOT = Path(__file__).parent.parent
+ROWS = {  # the lines of the speed table: target and goal
+    "moons_native": (100, "at least"),
+    "moons_pure": (10, "at least"),
+    "bytes_per_node": (100, "at most"),
+    "long_chain": (1, "at most"),
+    "import": (50, "at most"),
+}
+
+
+def benchmarks(*arguments):
+    return subprocess.run([sys.executable, "-m", "benchmarks", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def quick():
+    """One quick run of everything, and the JSON of its last line."""
+    done = benchmarks("engine", "--quick")
+    return done, json.loads(done.stdout.splitlines()[-1])
+
+
+def row(found, name):
+    """That row, if it could be measured here; without a compiler the native ones cannot."""
+    found = next(row for row in found["rows"] if row["name"] == name)
+    if found["figure"] is None:
+        pytest.skip(found["problem"])
+    return found
+
+
+def test_every_line_of_the_table_is_a_row_with_its_target(quick):
+    _, found = quick
+    assert {row["name"]: (row["target"], row["goal"]) for row in found["rows"]} == ROWS
+
+
+def test_a_row_has_a_figure_or_one_sentence_that_says_what_helps(quick):
+    done, found = quick
+    for each in found["rows"]:
+        if each["figure"] is None:
+            assert not each["met"]
+            assert each["problem"]
+            assert each["name"] in ("moons_native", "bytes_per_node", "long_chain"), each["problem"]
+            assert "native" in each["problem"]
+        else:
+            reached = each["figure"] >= each["target"] if each["goal"] == "at least" else each["figure"] <= each["target"]
+            assert each["met"] == (reached and each["holds"])
+    assert done.returncode == (0 if all(each["figure"] is not None for each in found["rows"]) else 1)
+
+
+def test_the_table_comes_before_the_json(quick):
+    done, _ = quick
+    table = "\n".join(done.stdout.splitlines()[:-1])
+    for words in ("moons step", "import", "at least 100", "measured", "target"):
+        assert words in table
+
+
+def test_the_environment_is_reported(quick):
+    _, found = quick
+    about = found["environment"]
+    assert about["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert about["cpu"]
+    assert about["engine"]["engine"] in ("pure", "native")
+    assert about["micrograd"] == importlib.metadata.version("micrograd")
+    assert found["quick"] is True
+
+
+@pytest.mark.parametrize("name", ["pure", "native"])
+def test_the_moons_ratio_is_that_of_the_reported_medians(quick, name):
+    measured = row(quick[1], f"moons_{name}")
+    times = measured["details"]["milliseconds"]
+    assert measured["figure"] == times["micrograd"]["median"] / times[name]["median"] > 0
+    assert all(each["min"] <= each["median"] <= each["max"] and each["runs"] >= 1 for each in times.values())
+
+
+@pytest.mark.parametrize("name", ["pure", "native"])
+def test_both_libraries_run_the_same_program(quick, name):
+    details = row(quick[1], f"moons_{name}")["details"]
+    assert details["nodes"] == {"micrograd": 65_818, name: 65_818}
+    assert details["first_losses"][name] == pytest.approx(details["first_losses"]["micrograd"], rel=1e-9)
+    assert details["first_losses"]["micrograd"][0] == pytest.approx(0.8958441028683222)
+
+
+def test_the_import_time_is_the_difference_of_the_reported_medians(quick):
+    measured = row(quick[1], "import")
+    times = measured["details"]["milliseconds"]
+    assert measured["figure"] == times["numpy_and_chainrule"]["median"] - times["numpy"]["median"]
+
+
+def test_the_chain_reports_its_growth_per_node(quick):
+    measured = row(quick[1], "long_chain")
+    details = measured["details"]
+    alone, together = details["nanoseconds_per_node_alone"], details["nanoseconds_per_node"]
+    sizes = sorted(together, key=int)
+    assert {size: times["median"] / int(size) * 1e9 for size, times in details["seconds"].items()} == pytest.approx(alone)
+    largest = int(sizes[-1])
+    assert {size: times["median"] / largest * 1e9 for size, times in details["seconds_together"].items()} == pytest.approx(
+        together
+    )
+    assert details["growth"] == together[sizes[-1]] / together[sizes[0]] > 0
+    assert measured["figure"] == details["seconds"][sizes[-1]]["median"] > 0
+    assert measured["holds"] == (details["growth"] <= details["growth_limit"])
+
+
+def test_bytes_per_node_are_the_larger_of_built_and_differentiated(quick):
+    measured = row(quick[1], "bytes_per_node")
+    each = measured["details"]["bytes"]
+    assert measured["figure"] == max(each["native"]["median"], each["native_after_backward"]["median"])
+    assert measured["details"]["sizeof"] > 16
+    assert each["micrograd"]["median"] > each["native"]["median"] > 0
+
+
+def test_without_a_name_it_lists_what_there_is():
+    done = benchmarks()
+    assert done.returncode == 0
+    assert [line.split()[0] for line in done.stdout.splitlines()] == list(BENCHMARKS)
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"), [("engin", "'engine'"), ("xyz", "there is: engine"), ("--quik", "'--quick'"), ("--quick=3", "quick")]
+)
+def test_a_wrong_argument_gets_one_sentence_and_exit_code_2(argument, words):
+    done = benchmarks(argument) if argument.startswith("--") else benchmarks(argument, "--quick")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert words in done.stderr
+
+
+def test_a_row_is_met_only_when_measured_and_reached():
+    def met(goal, figure, **more):
+        return Row(name="x", what="x", unit="s", goal=goal, target=10, figure=figure, **more).met
+
+    assert met("at least", 10.0)
+    assert not met("at least", 9.9)
+    assert met("at most", 10.0)
+    assert not met("at most", 10.1)
+    assert not met("at most", 1.0, holds=False)
+    assert not met("at most", None)
+
+
+def test_a_missing_peer_is_said_with_the_command_that_helps(monkeypatch):
+    def not_found(package):
+        raise importlib.metadata.PackageNotFoundError(package)
+
+    monkeypatch.setattr(importlib.metadata, "version", not_found)
+    assert "pip install micrograd" in worker.introduce("micrograd")["missing"]
+    assert report.surroundings()["micrograd"] is None
+
+
+def test_rows_of_a_missing_peer_have_no_figure_and_the_exit_code_says_so(monkeypatch, capsys):
+    def gone(name):
+        raise MeasurementError(f"{name} is gone; install it")
+
+    monkeypatch.setattr(engine, "Contender", gone)
+    rows = [*engine.moons(True), engine.bytes_per_node(True), engine.long_chain(True)]
+    assert [(each.figure, each.met) for each in rows] == [(None, False)] * 4
+    assert [each.problem for each in rows] == [f"{name} is gone; install it" for name in ("native", "pure", "native", "native")]
+    monkeypatch.setattr(engine, "measure", lambda quick: rows)
+    assert main(["engine"]) == 1
+    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [each["figure"] for each in last["rows"]] == [None] * 4
+
+
+def test_different_losses_are_no_comparison():
+    there = {"micrograd": (None, 65_818, [0.5, 0.4]), "pure": (None, 65_818, [0.5, 0.4001])}
+    seconds = {"micrograd": [0.5, 3.0, 2.0], "pure": [0.1, 0.4, 0.2]}
+    with pytest.raises(MeasurementError, match="different things"):
+        engine._compared("pure", there, seconds)
+    same = {"micrograd": (None, 65_818, [0.5, 0.4]), "pure": (None, 70_000, [0.5, 0.4])}
+    compared = engine._compared("pure", same, seconds)
+    assert compared["figure"] == 10.0
+    assert "65,818 nodes expected" in compared["note"]
+    assert "70000" in compared["note"]
+
+
+def test_the_chain_has_the_promised_size_and_its_slopes_are_checked():
+    root, _, _ = worker.build_chain(Value, 1000)
+    assert len(inputs_first(root)) == 1000 + 2
+    assert worker.chain(Value, 1000, chains=3)["right"]
+    by_w, by_x = worker.expected_slopes(1000)
+
+    class Off(Value):
+        """A leaf whose gradient reads 0.1 % too large."""
+
+        @property
+        def grad(self):
+            return 1.001 * super().grad
+
+    assert not worker.chain(Off, 1000)["right"]
+    assert by_w != by_x
+
+
+def test_medians_and_extremes():
+    assert summary([0.003, 0.001, 0.010], 1e3) == {"median": 3.0, "min": 1.0, "max": 10.0, "runs": 3}
+
+
+def test_a_turn_of_each_contender_in_every_round():
+    turns = []
+
+    class Fake:
+        def __init__(self, name):
+            self.name = name
+
+        def ask(self, do, count):
+            turns.append((self.name, count))
+            return {"seconds": 2.0 * count}
+
+    there = {name: (Fake(name), 0, []) for name in engine.STEPS}
+    seconds = engine._interleave(there, rounds=2, quick=False)
+    assert turns == [*engine.STEPS.items(), *engine.STEPS.items()]
+    assert seconds == {name: [2.0, 2.0] for name in engine.STEPS}
+
+
+def test_the_timed_program_differs_in_the_name_of_the_import_alone():
+    lines = worker.MOONS.read_text().splitlines()
+    named = [line for line in lines if "micrograd" in line and "import" in line and line.startswith("from")]
+    assert named == ["from micrograd.engine import Value", "from micrograd.nn import MLP"]
+    assert worker._package("micrograd") == "micrograd"
+    assert worker._package("native") == worker._package("pure") == "chainrule"
+
+
+def test_the_table_is_readable_without_rich(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    rows = [
+        Row(name="a", what="the moons step", unit="times", goal="at least", target=10, figure=12.5, note="as ever"),
+        Row(name="b", what="the chain", unit="s", goal="at most", target=1, problem="not built; build it"),
+    ]
+    report.show("engine", rows, quick=False)
+    out = capsys.readouterr().out
+    for words in ("the moons step", "12.5 times", "at least 10", "yes", "not built; build it"):
+        assert words in out
+    assert json.loads(out.splitlines()[-1])["rows"][0]["met"] is True
+
+
+def test_workers_end_with_the_measurement():
+    with ExitStack() as running:
+        contender = running.enter_context(engine.Contender("pure"))
+        assert contender.ask("chain", nodes=100, chains=2)["right"]
+    assert contender._process.poll() == 0
