@@ -60,7 +60,7 @@ def test_a_pickle_goes_from_one_engine_to_the_other(tmp_path):
 
 def test_an_engine_from_another_table_is_refused_with_a_warning(monkeypatch):
     class Stale:
-        TABLE_CRC = 1
+        TABLE_HASH = "0"
 
     monkeypatch.setattr(native.importlib, "import_module", lambda name: Stale)
     monkeypatch.delenv("CHAINRULE_PURE", raising=False)
@@ -73,7 +73,7 @@ def test_an_engine_from_another_table_is_refused_with_a_warning(monkeypatch):
 def test_the_built_engine_belongs_to_this_table():
     if native.engine is None:
         pytest.skip(f"no native engine: {native.status()['reason']}")
-    assert native.table_crc() == native.engine.TABLE_CRC
+    assert native.table_hash() == native.engine.TABLE_HASH
     assert native.status()["compiler"]
 
 

@@ -480,6 +480,9 @@ def _add_method(name: str, method: Any, op: Op) -> None:
 _add_methods()
 
 
+_ADD, _MUL = ops.TABLE["add"], ops.TABLE["mul"]
+
+
 def _number_gradients(root: Any) -> dict[Any, float]:
     """The chain rule on numbers: each node passes its gradient, times the local derivative, to each of its inputs."""
     grads = _differentiable(root)
@@ -490,7 +493,13 @@ def _number_gradients(root: Any) -> dict[Any, float]:
             if op is None:
                 continue
             g = grads[node]
-            if b is None:
+            if op is _ADD and a.requires_grad and b.requires_grad:  # nearly all nodes of a net are sums and products,
+                grads[a] += g
+                grads[b] += g
+            elif op is _MUL and a.requires_grad and b.requires_grad:  # so their two rows are written out
+                grads[a] += g * b._data
+                grads[b] += g * a._data
+            elif b is None:
                 grads[a] += g * op.derivatives[0](FloatMath, node._data, a._data)
             elif type(b) is not tuple:
                 by_a, by_b = op.derivatives

@@ -38,7 +38,7 @@ static inline double cr_pow(double a, double b) {
     return guard(!no_root && !pole, pow(a, b));
 }
 
-/* OP_COUNT, OP_ADD, ..., ARITY[], SLOPED[][3], forward_rule(), slope_rules(), TABLE_CRC and the lists of methods. */
+/* OP_COUNT, OP_ADD, ..., ARITY[], SLOPED[][3], forward_rule(), slope_rules(), TABLE_HASH and the lists of methods. */
 #include "_ops.h"
 
 #define LEAF OP_COUNT       /* the code of a node without operation */
@@ -807,7 +807,7 @@ static struct PyModuleDef module = {
 
 PyMODINIT_FUNC PyInit__engine(void) {
     PyObject *m = PyModule_Create(&module);
-    if (!m || PyModule_AddIntConstant(m, "TABLE_CRC", TABLE_CRC) < 0) return NULL;
+    if (!m || PyModule_AddStringConstant(m, "TABLE_HASH", TABLE_HASH) < 0) return NULL;
 #if defined(__clang__)
     const char *compiler = "clang " __clang_version__;
 #elif defined(__GNUC__)

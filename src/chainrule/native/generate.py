@@ -4,9 +4,9 @@ Run by setup.py when the package is built: `python -m chainrule.native.generate`
 symbols.
 """
 
+import importlib.util
 import json
 import sys
-import zlib
 from pathlib import Path
 
 from chainrule import ops, symbols
@@ -18,11 +18,11 @@ def header() -> str:
     count = len(ops.BUILT_IN)
     codes = ", ".join(f"{_code(op)} = {i}" for i, op in enumerate(ops.BUILT_IN))
     sloped = ", ".join("{" + ", ".join(_flags(op)) + "}" for op in ops.BUILT_IN)
-    crc = zlib.crc32(Path(ops.__file__).read_bytes())
+    table = importlib.util.source_hash(Path(ops.__file__).read_bytes()).hex()
     return "\n".join(
         [
             "/* Generated from src/chainrule/ops.py by chainrule.native.generate; do not edit. */",
-            f"#define TABLE_CRC {crc}L",
+            f'#define TABLE_HASH "{table}"',
             f"#define OP_COUNT {count}",
             f"enum {{ {codes} }};",
             f"static const uint8_t SLOPED[OP_COUNT][3] = {{{sloped}}};",
