@@ -1,0 +1,198 @@
+"""What every network can do: find its parameters, forget their gradients, give out and take in their numbers.
+
+A module is any class derived from `Module` that keeps nodes in its attributes, directly or inside lists, tuples, dicts
+and other modules. Nothing is registered: the attributes are walked when asked, in the order in which they were set.
+
+>>> from chainrule import Value
+>>> class Line(Module):
+...     def __init__(self):
+...         self.slope, self.offset = Value(2.0), [Value(1.0), Value(0.5, requires_grad=False)]
+>>> line = Line()
+>>> [name for name, _ in line.named_parameters()]
+['slope', 'offset.0']
+>>> line.state_dict()
+{'slope': 2.0, 'offset.0': 1.0, 'offset.1': 0.5}
+
+A leaf node with `requires_grad` is a parameter; a leaf without it is a buffer: saved and loaded, never trained. So a
+parameter is frozen by `p.requires_grad = False`. Results of operations are neither. A node kept in two places counts
+once, under its first name. Left out on purpose: hooks, devices, and moving a class into the file (a file holds
+weights; the program holds the architecture). Imports the core and modelfile.
+"""
+
+import copy
+from collections.abc import Iterable, Iterator, Mapping
+from os import PathLike
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from chainrule.engine import Node
+from chainrule.errors import InputError, ModelFileError
+from chainrule.nn import modelfile
+
+# The attributes, indices and keys that lead from a module to a leaf, last one first: a pair is cheaper to make for every
+# leaf than a copy of the path so far, and names are rarely asked for.
+Path = tuple["Path", Any] | None
+
+
+class KeyMismatch(NamedTuple):
+    """The names on which a model and a state dict differ."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+class Module:
+    """The base of all networks; see the module's docstring for what it walks.
+
+    A subclass needs no `super().__init__()`; programs that override `parameters()`, as micrograd's do, work too.
+    """
+
+    def parameters(self) -> list[Any]:
+        """The nodes to train, each once, in the order in which the attributes were set."""
+        return [leaf for leaf in _leaves(self) if leaf.requires_grad]
+
+    def named_parameters(self) -> list[tuple[str, Any]]:
+        """Pairs of name and parameter; names join attributes, indices and keys by dots.
+
+        Raises InputError when a dict key makes no name, or two keys make the same.
+
+        >>> from chainrule.nn import MLP
+        >>> MLP(2, [4, 1]).named_parameters()[10][0]
+        'layers.0.neurons.3.w.1'
+        """
+        return [(name, leaf) for name, leaf in _named_leaves(self).items() if leaf.requires_grad]
+
+    def zero_grad(self) -> None:
+        """Forget all gradients: `grad` reads 0.0 and pictures show "no backward yet"."""
+        for p in self.parameters():
+            p.zero_grad()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The numbers of all parameters and buffers by name; a copy, so training on does not change it.
+
+        >>> from chainrule.nn import Neuron
+        >>> sorted(Neuron(2).state_dict())
+        ['b', 'w.0', 'w.1']
+        """
+        return {name: copy.copy(leaf.data) for name, leaf in _named_leaves(self).items()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> KeyMismatch:
+        """Take the numbers of `state_dict`; gradients stay as they are.
+
+        state_dict: numbers by name, as `state_dict()` gives them.
+        strict: whether every name must match (default). If not, the names that do are loaded.
+
+        Returns the names that did not match. Raises ModelFileError naming the missing and unexpected keys, a shape that
+        differs or an entry that is no number; then nothing has been loaded.
+
+        >>> from chainrule.nn import Neuron
+        >>> neuron = Neuron(1)
+        >>> neuron.load_state_dict({"w.0": 0.5}, strict=False)
+        KeyMismatch(missing_keys=['b'], unexpected_keys=[])
+        """
+        leaves = _named_leaves(self)
+        found = {name: _as_array(name, state_dict[name]) for name in state_dict if name in leaves}
+        mismatch = KeyMismatch([k for k in leaves if k not in found], [k for k in state_dict if k not in leaves])
+        shapes = _shape_clauses({name: leaf.data for name, leaf in leaves.items()}, found)
+        clauses = [*_key_clauses(mismatch), *shapes] if strict else shapes
+        if clauses:
+            raise ModelFileError(f"the state does not fit this {type(self).__name__}: {'; '.join(clauses)}")
+        for name, array in found.items():
+            leaves[name].data = array if array.shape else array.item()
+        return mismatch
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write all parameters and buffers to a safetensors file (float64), whole or not at all.
+
+        path: the file; one that exists is replaced in a single step, so that it is readable at every moment.
+
+        A list becomes an axis of a tensor: "layers.0.neurons.*.w.*" of an MLP(2, [16, 1]) has shape (16, 2). Raises
+        ModelFileError when the file cannot be written (an old one is kept then), MissingDependencyError without safetensors.
+        """
+        modelfile.write(path, modelfile.fold(self.state_dict()))
+
+    def load(self, path: str | PathLike[str]) -> Self:
+        """Take the weights of a file that `save` wrote, and return this module.
+
+        The file holds weights, not an architecture, so first make the model: `MLP(2, [16, 16, 1]).load(path)`. Raises
+        ModelFileError when the file is missing, truncated, foreign or of another architecture; then nothing has been
+        loaded. MissingDependencyError without safetensors.
+        """
+        tensors, mine = modelfile.read(path), modelfile.fold(self.state_dict())
+        mismatch = KeyMismatch([k for k in mine if k not in tensors], [k for k in tensors if k not in mine])
+        clauses = [*_key_clauses(mismatch), *_shape_clauses(mine, tensors)]
+        if clauses:
+            raise ModelFileError(f"{path} does not fit this {type(self).__name__}: {'; '.join(clauses)}")
+        self.load_state_dict(modelfile.unfold(tensors))
+        return self
+
+
+def _leaves(module: Module) -> dict[Any, Path]:
+    """Every leaf node below a module, with the first path that leads to it."""
+    leaves: dict[Any, Path] = {}
+    _collect(module, None, leaves, set())
+    return leaves
+
+
+def _collect(x: Any, path: Path, leaves: dict[Any, Path], seen: set[int]) -> None:
+    children: Iterable[tuple[Any, Any]]
+    if isinstance(x, (list, tuple)):
+        children = enumerate(x)
+    elif isinstance(x, Module):
+        children = vars(x).items()
+    elif isinstance(x, dict):
+        children = x.items()
+    else:
+        return
+    if id(x) in seen:  # a module may hold its parent
+        return
+    seen.add(id(x))
+    for key, child in children:
+        if isinstance(child, Node):
+            if child.op is None:
+                leaves.setdefault(child, (path, key))
+        elif not isinstance(child, (str, int, float)):  # a training step walks three times: spare the calls
+            _collect(child, (path, key), leaves, seen)
+
+
+def _named_leaves(module: Module) -> dict[str, Any]:
+    named: dict[str, Any] = {}
+    for leaf, path in _leaves(module).items():
+        name = ".".join(reversed(list(_name_parts(path))))
+        if name in named:
+            raise InputError(f"two parameters have the name {name!r}: a dict has a number and its text as keys")
+        named[name] = leaf
+    return named
+
+
+def _name_parts(path: Path) -> Iterator[str]:
+    while path is not None:
+        path, key = path
+        part = str(key)
+        # Dots separate, and a star is an axis of a stored tensor: a key with them could not be told apart.
+        if type(key) is not int and (type(key) is not str or not part or "." in part or "*" in part):
+            raise InputError(f"the dict key {key!r} cannot be part of a parameter's name: use a word without '.' and '*'")
+        yield part
+
+
+def _as_array(name: str, x: Any) -> Any:
+    array = np.array(x)
+    if array.dtype.kind not in "biuf":
+        raise ModelFileError(f"the state's entry {name!r} is not a number but {type(x).__name__}")
+    return array.astype(np.float64)
+
+
+def _key_clauses(mismatch: KeyMismatch) -> list[str]:
+    missing, unexpected = mismatch
+    return [f"missing {_shorten(missing)}"] * bool(missing) + [f"unexpected {_shorten(unexpected)}"] * bool(unexpected)
+
+
+def _shape_clauses(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    shapes = [(name, np.shape(x), np.shape(theirs[name])) for name, x in mine.items() if name in theirs]
+    wrong = [f"{name} has shape {its} and not {own}" for name, own, its in shapes if own != its]
+    return [_shorten(wrong)] * bool(wrong)
+
+
+def _shorten(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -1,0 +1,614 @@
+"""Optimisers and learning-rate schedules, spelled as in PyTorch; they work on anything that has `data` and `grad`.
+
+>>> from chainrule import Value
+>>> x = Value(3.0)
+>>> optimizer = SGD([x], lr=0.1, momentum=0.9)
+>>> schedule = CosineAnnealingLR(optimizer, T_max=50)
+>>> for _ in range(50):
+...     optimizer.zero_grad()
+...     ((x - 1) ** 2).backward()
+...     optimizer.step()
+...     schedule.step()
+>>> round(x.data, 2)
+1.0
+
+A parameter that no backward pass has reached is left alone, momentum and decay included, as in PyTorch. Unlike PyTorch, a
+step with a gradient that is NaN or infinite raises NonFiniteError before anything has changed: one such step would
+make every weight NaN for good. Warm-up is a LinearLR before another schedule:
+
+>>> warm_up, then = LinearLR(optimizer, start_factor=0.25, total_iters=3), StepLR(optimizer, step_size=10)
+>>> schedule = SequentialLR(optimizer, [warm_up, then], milestones=[3])
+
+`state_dict()` of either holds numbers, strings, lists and dicts only, so it can be written as JSON; Python writes and reads
+its floats exactly, and training resumed from it gives the same numbers to the last digit. Left out on purpose: groups
+of parameters (make one optimiser per group), closures, `maximize` (negate the loss). Imports errors.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from chainrule.errors import InputError, ModelFileError, NonFiniteError
+
+__all__ = [
+    "SGD",
+    "Adam",
+    "AdamW",
+    "CosineAnnealingLR",
+    "LRScheduler",
+    "LinearLR",
+    "Optimizer",
+    "SequentialLR",
+    "StepLR",
+]
+
+Checks = Mapping[str, Callable[[str, Any], Any]]  # for each hyper-parameter, what turns (name, argument) into its value
+
+
+class Parameter(Protocol):
+    """What an optimiser needs: a number (or an array of them) and its gradient."""
+
+    data: Any
+    grad: Any
+
+
+# ---- hyper-parameters -----------------------------------------------------------------------------------------------
+
+
+class _Configured:
+    """Something with hyper-parameters: `HYPER` says their names and, for each, how a value is checked."""
+
+    HYPER: ClassVar[Checks] = {}
+
+    def _configure(self, **hyper: Any) -> None:
+        """Set all hyper-parameters as attributes, or none: InputError names the one that is out of range."""
+        checked = {name: check(name, hyper[name]) for name, check in self.HYPER.items()}
+        self._check_together(checked)
+        self.__dict__.update(checked)
+
+    def _check_together(self, hyper: Mapping[str, Any]) -> None:
+        """Raise InputError for values that do not go together."""
+
+    def _restore_hyper(self, state: Mapping[str, Any]) -> None:
+        try:
+            self._configure(**_part(state, "hyper", self.HYPER))
+        except InputError as error:
+            raise ModelFileError(f"the state of {type(self).__name__} is damaged: {error}") from error
+
+    def _hyper(self) -> dict[str, Any]:
+        return {name: _plain(getattr(self, name)) for name in self.HYPER}
+
+
+def _finite(name: str, x: Any, accepts: Callable[[float], bool] = math.isfinite, wanted: str = "a finite number") -> float:
+    try:
+        number = float(x)
+        fits = not isinstance(x, str) and math.isfinite(number) and accepts(number)
+    except (TypeError, ValueError, OverflowError):
+        fits = False
+    if not fits:
+        raise InputError(f"{name} must be {wanted}, not {x!r}")
+    return number
+
+
+def _non_negative(name: str, x: Any) -> float:
+    return _finite(name, x, lambda number: number >= 0, "a finite number of at least 0")
+
+
+def _positive(name: str, x: Any) -> float:
+    return _finite(name, x, lambda number: number > 0, "a finite number above 0")
+
+
+def _factor(name: str, x: Any) -> float:
+    return _finite(name, x, lambda number: 0 <= number <= 1, "a number from 0 to 1")
+
+
+def _first_factor(name: str, x: Any) -> float:
+    return _finite(name, x, lambda number: 0 < number <= 1, "a number above 0 and at most 1")
+
+
+def _below_one(name: str, x: Any) -> float:
+    return _finite(name, x, lambda number: 0 <= number < 1, "a number from 0 to below 1")
+
+
+def _whole(name: str, x: Any) -> int:
+    return int(_finite(name, x, lambda number: number >= 1 and number.is_integer(), "a whole number of at least 1"))
+
+
+def _flag(name: str, x: Any) -> bool:
+    if not isinstance(x, (bool, np.bool_)):
+        raise InputError(f"{name} must be True or False, not {x!r}")
+    return bool(x)
+
+
+def _betas(name: str, x: Any) -> tuple[float, float]:
+    if not isinstance(x, (tuple, list)) or len(x) != 2:
+        raise InputError(f"{name} must be two numbers, as in (0.9, 0.999), not {x!r}")
+    return _below_one(f"the first of {name}", x[0]), _below_one(f"the second of {name}", x[1])
+
+
+def _steps(name: str, x: Any) -> list[int]:
+    if not isinstance(x, (tuple, list)) or not x:
+        raise InputError(f"{name} must be a list of steps, not {x!r}")
+    steps = [_whole(f"each of {name}", step) for step in x]
+    if steps != sorted(set(steps)):
+        raise InputError(f"{name} must ascend, not {steps}")
+    return steps
+
+
+# ---- optimisers -----------------------------------------------------------------------------------------------------
+
+
+class Optimizer(_Configured):
+    """The base of all optimisers: parameters, hyper-parameters, and what is remembered of each parameter.
+
+    A subclass names its hyper-parameters in `HYPER` and its memory in `MEMORY`, and defines `_update`. Each
+    hyper-parameter is an attribute of its own name; `lr` may be assigned between steps.
+    """
+
+    MEMORY: ClassVar[dict[str, Any]] = {}  # a name, and what a parameter starts with; a number fits arrays too
+
+    lr: float
+
+    def __init__(self, params: Iterable[Parameter]) -> None:
+        self.params: list[Any] = _checked_params(params)
+        self.memory: list[dict[str, Any]] = [dict(self.MEMORY) for _ in self.params]
+
+    def step(self) -> None:
+        """Change every parameter that has a gradient.
+
+        Raises NonFiniteError, before any is changed, when a gradient is NaN or infinite.
+        """
+        found = [_gradient(p) for p in self.params]
+        for i, (p, g) in enumerate(zip(self.params, found, strict=True)):
+            if g is not None and not _is_finite(g):
+                name = f" ({p.label})" if getattr(p, "label", "") else ""
+                found_here = f"is {g}" if np.ndim(g) == 0 else "holds NaN or infinity"
+                raise NonFiniteError(f"the gradient of parameter {i}{name} {found_here}; no parameter was changed")
+        for p, g, memory in zip(self.params, found, self.memory, strict=True):
+            if g is not None:
+                self._update(p, g, memory)
+
+    def _update(self, p: Any, g: Any, memory: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+    def zero_grad(self) -> None:
+        """Forget the gradients, so that the next backward pass starts anew."""
+        for p in self.params:
+            if hasattr(p, "zero_grad"):
+                p.zero_grad()
+            else:
+                p.grad = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next step depends on, but the parameters; JSON can hold it.
+
+        >>> from chainrule import Value
+        >>> SGD([Value(1.0)], lr=0.5).state_dict()["hyper"]["lr"]
+        0.5
+        """
+        memory = {name: [_plain(memory[name]) for memory in self.memory] for name in self.MEMORY}
+        return {"type": type(self).__name__, "hyper": self._hyper(), "memory": memory}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Continue from a state; its hyper-parameters replace those given here.
+
+        Raises ModelFileError when it is of another optimiser or of other parameters; then nothing has been changed.
+        """
+        _expect_type(self, state_dict)
+        columns = _part(state_dict, "memory", self.MEMORY)
+        for column in columns.values():
+            if not isinstance(column, list) or len(column) != len(self.params):
+                count = f"{len(column)} parameters" if isinstance(column, list) else "no list of parameters"
+                raise ModelFileError(f"the state is of {count}, but this optimiser has {len(self.params)}")
+        memory = [
+            {name: _entry(name, columns[name][i], start, p) for name, start in self.MEMORY.items()}
+            for i, p in enumerate(self.params)
+        ]
+        self._restore_hyper(state_dict)
+        self.memory = memory
+
+    def __repr__(self) -> str:
+        hyper = ", ".join(f"{name}={getattr(self, name)}" for name in self.HYPER)
+        return f"{type(self).__name__}({len(self.params)} parameters, {hyper})"
+
+
+class SGD(Optimizer):
+    """Gradient descent: p -= lr * g, where g may first gather momentum.
+
+    params: the parameters, as `model.parameters()` gives them.
+    lr: the step size (default 1e-3).
+    momentum: how much of the last direction is kept, b = momentum * b + (1 - dampening) * g (default 0).
+    dampening: how much of the gradient is held back from the second step on (default 0).
+    weight_decay: added to the gradient, times the parameter (default 0).
+    nesterov: step along g + momentum * b instead of b.
+
+    Raises InputError for hyper-parameters out of range and for empty or unfit `params`.
+
+    >>> from chainrule import Value
+    >>> x = Value(3.0)
+    >>> (x * x).backward()
+    >>> SGD([x], lr=0.1).step()
+    >>> round(x.data, 4)
+    2.4
+    """
+
+    HYPER: ClassVar[Checks] = {
+        "lr": _non_negative,
+        "momentum": _non_negative,
+        "dampening": _finite,
+        "weight_decay": _non_negative,
+        "nesterov": _flag,
+    }
+    MEMORY: ClassVar[dict[str, Any]] = {"momentum_buffer": None}
+
+    momentum: float
+    dampening: float
+    weight_decay: float
+    nesterov: bool
+
+    def __init__(
+        self,
+        params: Iterable[Parameter],
+        lr: float = 1e-3,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+    ) -> None:
+        super().__init__(params)
+        self._configure(lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay, nesterov=nesterov)
+
+    def _check_together(self, hyper: Mapping[str, Any]) -> None:
+        if hyper["nesterov"] and (hyper["momentum"] == 0 or hyper["dampening"] != 0):
+            raise InputError("nesterov needs a momentum above 0 and no dampening, as in SGD(params, momentum=0.9, nesterov=True)")
+
+    def _update(self, p: Any, g: Any, memory: dict[str, Any]) -> None:
+        if self.weight_decay:
+            g = g + self.weight_decay * p.data
+        if self.momentum:
+            last = memory["momentum_buffer"]
+            b = g if last is None else self.momentum * last + (1.0 - self.dampening) * g
+            memory["momentum_buffer"] = b
+            g = g + self.momentum * b if self.nesterov else b
+        p.data = p.data - self.lr * g
+
+
+class Adam(Optimizer):
+    """Steps scaled by running means of the gradient and of its square (Kingma and Ba 2015, algorithm 1).
+
+    params: the parameters, as `model.parameters()` gives them.
+    lr: the step size (default 1e-3).
+    betas: how much of the mean of g and of the mean of g * g is kept at each step (default 0.9, 0.999).
+    eps: added to the root of the latter, above 0 (default 1e-8).
+    weight_decay: added to the gradient, times the parameter (default 0).
+    amsgrad: divide by the largest mean of squares so far (Reddi, Kale and Kumar 2018).
+
+    Raises InputError for hyper-parameters out of range and for empty or unfit `params`.
+
+    >>> from chainrule import Value
+    >>> x = Value(3.0)
+    >>> (x * x).backward()
+    >>> Adam([x], lr=0.1).step()
+    >>> round(x.data, 4)
+    2.9
+    """
+
+    HYPER: ClassVar[Checks] = {
+        "lr": _non_negative,
+        "betas": _betas,
+        "eps": _positive,
+        "weight_decay": _non_negative,
+        "amsgrad": _flag,
+    }
+    MEMORY: ClassVar[dict[str, Any]] = {"step": 0, "exp_avg": 0.0, "exp_avg_sq": 0.0, "max_exp_avg_sq": 0.0}
+
+    betas: tuple[float, float]
+    eps: float
+    weight_decay: float
+    amsgrad: bool
+
+    def __init__(
+        self,
+        params: Iterable[Parameter],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        amsgrad: bool = False,
+    ) -> None:
+        super().__init__(params)
+        self._configure(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, amsgrad=amsgrad)
+
+    def _update(self, p: Any, g: Any, memory: dict[str, Any]) -> None:
+        if self.weight_decay:
+            g = g + self.weight_decay * p.data
+        self._adapt(p, g, memory)
+
+    def _adapt(self, p: Any, g: Any, memory: dict[str, Any]) -> None:
+        beta1, beta2 = self.betas
+        t = memory["step"] = memory["step"] + 1
+        m = memory["exp_avg"] = beta1 * memory["exp_avg"] + (1.0 - beta1) * g
+        v = memory["exp_avg_sq"] = beta2 * memory["exp_avg_sq"] + (1.0 - beta2) * g * g
+        if self.amsgrad:
+            v = memory["max_exp_avg_sq"] = _maximum(memory["max_exp_avg_sq"], v)
+        # Both means start at 0; dividing by 1 - beta ** t takes that bias away (ibid., section 3).
+        root = v**0.5 / math.sqrt(1.0 - beta2**t) + self.eps
+        p.data = p.data - self.lr / (1.0 - beta1**t) * m / root
+
+
+class AdamW(Adam):
+    """Adam whose weight decay shrinks the parameters directly, by lr * weight_decay (Loshchilov and Hutter 2019).
+
+    The arguments are those of Adam; weight_decay is 1e-2 by default.
+
+    >>> from chainrule import Value
+    >>> x = Value(3.0)
+    >>> (x * x).backward()
+    >>> AdamW([x], lr=0.1).step()
+    >>> round(x.data, 4)
+    2.897
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Parameter],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        amsgrad: bool = False,
+    ) -> None:
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad)
+
+    def _update(self, p: Any, g: Any, memory: dict[str, Any]) -> None:
+        p.data = p.data * (1.0 - self.lr * self.weight_decay)
+        self._adapt(p, g, memory)
+
+
+# ---- schedules ------------------------------------------------------------------------------------------------------
+
+
+class LRScheduler(_Configured):
+    """The base of all schedules: sets the optimiser's `lr`, at once and after each `step()`.
+
+    The rate is a function of the number of steps alone (`rate`), so a schedule resumes exactly. All schedules of one
+    optimiser start from the `lr` it had when the first of them was made. A subclass names its arguments in `HYPER`.
+    """
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise InputError(f"a schedule needs an optimiser of chainrule.optim, not {type(optimizer).__name__}")
+        self.optimizer = optimizer
+        self.base_lr: float = optimizer.__dict__.setdefault("initial_lr", float(optimizer.lr))
+        self.last_epoch = 0
+        optimizer.lr = self.rate(0)
+
+    def rate(self, step: int) -> float:
+        """The learning rate after that many steps."""
+        raise NotImplementedError
+
+    def step(self) -> None:
+        """Count one step, and set the optimiser's rate for the next; call it after `optimizer.step()`."""
+        self.last_epoch += 1
+        self.optimizer.lr = self.rate(self.last_epoch)
+
+    def get_last_lr(self) -> list[float]:
+        """The rate that was set last, in a list, as in PyTorch."""
+        return [self.rate(self.last_epoch)]
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the coming rates depend on; JSON can hold it."""
+        return {"type": type(self).__name__, "hyper": self._hyper(), "base_lr": self.base_lr, "last_epoch": self.last_epoch}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Continue from a state, and set the optimiser's rate; ModelFileError when it is of another schedule."""
+        _expect_type(self, state_dict)
+        base_lr, last_epoch = state_dict.get("base_lr"), state_dict.get("last_epoch")
+        if not isinstance(base_lr, (int, float)) or not isinstance(last_epoch, int):
+            raise ModelFileError(f"the state of {type(self).__name__} needs base_lr and last_epoch; this one is damaged")
+        self._restore_hyper(state_dict)
+        self.base_lr, self.last_epoch = base_lr, last_epoch
+        self.optimizer.__dict__["initial_lr"] = base_lr
+        self.optimizer.lr = self.rate(last_epoch)
+
+
+class LinearLR(LRScheduler):
+    """A straight line from lr * start_factor to lr * end_factor, constant afterwards: decay, or warm-up.
+
+    optimizer: whose `lr` it sets.
+    start_factor: above 0 and at most 1 (default 1/3).
+    end_factor: from 0 to 1 (default 1).
+    total_iters: the number of steps to the end of the line (default 5).
+
+    The decay of micrograd's demo, 1.0 - 0.9 * k / 100, to the last digit:
+
+    >>> from chainrule import Value
+    >>> schedule = LinearLR(SGD([Value(0.0)], lr=1.0), start_factor=1.0, end_factor=0.1, total_iters=100)
+    >>> [schedule.rate(k) == 1.0 - 0.9 * k / 100 for k in (0, 33, 99)]
+    [True, True, True]
+    """
+
+    HYPER: ClassVar[Checks] = {"start_factor": _first_factor, "end_factor": _factor, "total_iters": _whole}
+    start_factor: float
+    end_factor: float
+    total_iters: int
+
+    def __init__(
+        self, optimizer: Optimizer, start_factor: float = 1.0 / 3.0, end_factor: float = 1.0, total_iters: int = 5
+    ) -> None:
+        self._configure(start_factor=start_factor, end_factor=end_factor, total_iters=total_iters)
+        super().__init__(optimizer)
+
+    def rate(self, step: int) -> float:
+        """The learning rate after that many steps."""
+        slope = (self.end_factor - self.start_factor) * min(step, self.total_iters)
+        return self.base_lr * (self.start_factor + slope / self.total_iters)
+
+
+class StepLR(LRScheduler):
+    """Multiplies the rate by gamma every step_size steps.
+
+    optimizer: whose `lr` it sets.
+    step_size: a whole number of steps.
+    gamma: the factor, at least 0 (default 0.1).
+
+    >>> from chainrule import Value
+    >>> schedule = StepLR(SGD([Value(0.0)], lr=1.0), step_size=2, gamma=0.5)
+    >>> [schedule.rate(k) for k in range(5)]
+    [1.0, 1.0, 0.5, 0.5, 0.25]
+    """
+
+    HYPER: ClassVar[Checks] = {"step_size": _whole, "gamma": _non_negative}
+    step_size: int
+    gamma: float
+
+    def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
+        self._configure(step_size=step_size, gamma=gamma)
+        super().__init__(optimizer)
+
+    def rate(self, step: int) -> float:
+        """The learning rate after that many steps."""
+        return self.base_lr * self.gamma ** (step // self.step_size)
+
+
+class CosineAnnealingLR(LRScheduler):
+    """Half a cosine from lr down to eta_min in T_max steps, and up again in as many (Loshchilov and Hutter 2017).
+
+    optimizer: whose `lr` it sets.
+    T_max: a whole number of steps.
+    eta_min: the lowest rate, at least 0 (default 0).
+
+    >>> from chainrule import Value
+    >>> schedule = CosineAnnealingLR(SGD([Value(0.0)], lr=1.0), T_max=4)
+    >>> [round(schedule.rate(k), 4) for k in range(5)]
+    [1.0, 0.8536, 0.5, 0.1464, 0.0]
+    """
+
+    HYPER: ClassVar[Checks] = {"T_max": _whole, "eta_min": _non_negative}
+    T_max: int
+    eta_min: float
+
+    def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0) -> None:
+        self._configure(T_max=T_max, eta_min=eta_min)
+        super().__init__(optimizer)
+
+    def rate(self, step: int) -> float:
+        """The learning rate after that many steps."""
+        return self.eta_min + (self.base_lr - self.eta_min) * (1.0 + math.cos(math.pi * step / self.T_max)) / 2.0
+
+
+class SequentialLR(LRScheduler):
+    """One schedule after another, each starting from its own beginning.
+
+    optimizer: whose `lr` it sets; the schedules are of the same one.
+    schedulers: two or more schedules.
+    milestones: the steps at which the second, the third, ... take over, ascending.
+
+    >>> from chainrule import Value
+    >>> optimizer = SGD([Value(0.0)], lr=1.0)
+    >>> warm_up, cosine = LinearLR(optimizer, start_factor=0.5, total_iters=2), CosineAnnealingLR(optimizer, T_max=4)
+    >>> schedule = SequentialLR(optimizer, [warm_up, cosine], milestones=[2])
+    >>> [round(schedule.rate(k), 4) for k in range(5)]
+    [0.5, 0.75, 1.0, 0.8536, 0.5]
+    """
+
+    HYPER: ClassVar[Checks] = {"milestones": _steps}
+    milestones: list[int]
+
+    def __init__(self, optimizer: Optimizer, schedulers: Sequence[LRScheduler], milestones: Sequence[int]) -> None:
+        self.schedulers = list(schedulers)
+        if any(getattr(schedule, "optimizer", None) is not optimizer for schedule in self.schedulers):
+            raise InputError("the schedules of a SequentialLR must all be schedules of its optimiser")
+        self._configure(milestones=milestones)
+        super().__init__(optimizer)
+
+    def _check_together(self, hyper: Mapping[str, Any]) -> None:
+        count, needed = len(hyper["milestones"]), len(self.schedulers) - 1
+        if count != needed:
+            raise InputError(f"{needed + 1} schedules need {needed} milestones between them, not {count}")
+
+    def rate(self, step: int) -> float:
+        """The learning rate after that many steps."""
+        current = sum(milestone <= step for milestone in self.milestones)
+        begun = self.milestones[current - 1] if current else 0
+        return self.schedulers[current].rate(step - begun)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the coming rates depend on, the schedules included; JSON can hold it."""
+        return {**super().state_dict(), "schedulers": [schedule.state_dict() for schedule in self.schedulers]}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Continue from a state, and set the optimiser's rate; ModelFileError when it is of other schedules."""
+        states = state_dict.get("schedulers") if isinstance(state_dict, Mapping) else None
+        if not isinstance(states, list) or len(states) != len(self.schedulers):
+            raise ModelFileError(f"the state is not that of SequentialLR with {len(self.schedulers)} schedules")
+        for schedule, state in zip(self.schedulers, states, strict=True):
+            _expect_type(schedule, state)
+        for schedule, state in zip(self.schedulers, states, strict=True):
+            schedule.load_state_dict(state)
+        super().load_state_dict(state_dict)
+
+
+# ---- parameters and states ------------------------------------------------------------------------------------------
+
+
+def _checked_params(params: Any) -> list[Any]:
+    if not isinstance(params, Iterable) or isinstance(params, (str, Mapping)):
+        raise InputError(f"an optimiser takes a list of parameters, as model.parameters() gives, not {type(params).__name__}")
+    found = list(params)
+    if not found:
+        raise InputError("the list of parameters is empty, so there is nothing to optimise")
+    for p in found:
+        if not (hasattr(p, "data") and hasattr(p, "grad")):
+            raise InputError(f"a parameter has .data and .grad, as a Value has; {type(p).__name__} has not")
+        if getattr(p, "op", None) is not None:
+            raise InputError(f"{p!r} is the result of an operation, so changing it would change nothing; optimise its inputs")
+    if len({id(p) for p in found}) < len(found):
+        raise InputError("a parameter is in the list twice, so each step would change it twice; give each once")
+    return found
+
+
+def _gradient(p: Any) -> Any:
+    """The gradient, or None where no backward pass has set one."""
+    return p.grad if getattr(p, "has_grad", True) else None
+
+
+def _is_finite(g: Any) -> bool:
+    return math.isfinite(g) if type(g) is float else bool(np.all(np.isfinite(g)))
+
+
+def _maximum(a: Any, b: Any) -> Any:
+    return max(a, b) if type(b) is float else np.maximum(a, b)
+
+
+def _plain(x: Any) -> Any:
+    """A number, tuple or array as JSON would hold it."""
+    return list(x) if isinstance(x, tuple) else x.tolist() if isinstance(x, (np.ndarray, np.generic)) else x
+
+
+def _entry(name: str, x: Any, start: Any, p: Any) -> Any:
+    """What was remembered of a parameter, from a state: what it starts with, or numbers of the parameter's shape."""
+    if x is None and start is None:
+        return None
+    try:
+        array = np.asarray(x)
+    except ValueError:  # rows of different lengths
+        array = np.asarray("")
+    if array.dtype.kind not in "if" or array.shape not in ((), np.shape(p.data)):
+        raise ModelFileError(f"the state's {name} does not fit parameters of shape {np.shape(p.data)}")
+    return array.astype(np.float64) if array.shape else x
+
+
+def _expect_type(owner: Any, state: Any) -> None:
+    kind = state.get("type") if isinstance(state, Mapping) else None
+    if kind != type(owner).__name__:
+        raise ModelFileError(f"the state is not that of {type(owner).__name__}" + (f" but of {kind}" if kind else ""))
+
+
+def _part(state: Mapping[str, Any], part: str, names: Iterable[str]) -> dict[str, Any]:
+    found = state.get(part)
+    if not isinstance(found, Mapping) or set(found) != set(names):
+        raise ModelFileError(f"the state of {state['type']} needs {part}: {', '.join(names)}; this one is damaged")
+    return dict(found)

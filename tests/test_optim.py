@@ -1,0 +1,440 @@
+"""Optimisers and schedules against torch.optim in float64; resuming; every hyper-parameter; bad arguments."""
+
+import json
+import math
+import random
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from chainrule import Value, optim
+from chainrule.errors import InputError, ModelFileError, NonFiniteError
+from chainrule.optim import SGD, Adam, AdamW, CosineAnnealingLR, LinearLR, SequentialLR, StepLR
+
+START = [1.0, -2.0, 0.5, 3.0]
+STEPS = 20
+
+OPTIMIZERS = [
+    ("SGD", {}),
+    ("SGD", {"lr": 0.1}),
+    ("SGD", {"lr": 0.05, "momentum": 0.9}),
+    ("SGD", {"lr": 0.05, "momentum": 0.9, "dampening": 0.3}),
+    ("SGD", {"lr": 0.05, "weight_decay": 0.1}),
+    ("SGD", {"lr": 0.02, "momentum": 0.8, "nesterov": True, "weight_decay": 0.05}),
+    ("Adam", {}),
+    ("Adam", {"lr": 0.1}),
+    ("Adam", {"lr": 0.1, "betas": (0.5, 0.9), "eps": 1e-3}),
+    ("Adam", {"lr": 0.3, "betas": (0.9, 0.5), "amsgrad": True}),
+    ("Adam", {"lr": 0.1, "weight_decay": 0.2}),
+    ("Adam", {"lr": 0.1, "betas": (0.0, 0.5)}),
+    ("AdamW", {}),
+    ("AdamW", {"lr": 0.1, "weight_decay": 0.5}),
+    ("AdamW", {"lr": 0.3, "betas": (0.8, 0.5), "amsgrad": True, "eps": 1e-4}),
+]
+
+# A maker of the schedule, from a module (ours or torch's) and its optimiser.
+SCHEDULES = {
+    "linear": lambda m, o: m.LinearLR(o),
+    "linear decay": lambda m, o: m.LinearLR(o, start_factor=1.0, end_factor=0.1, total_iters=12),
+    "step": lambda m, o: m.StepLR(o, step_size=3),
+    "step with gamma": lambda m, o: m.StepLR(o, 4, gamma=0.7),
+    "cosine": lambda m, o: m.CosineAnnealingLR(o, T_max=20),
+    "cosine beyond its period": lambda m, o: m.CosineAnnealingLR(o, 7, eta_min=0.01),
+    "warm-up": lambda m, o: m.LinearLR(o, start_factor=0.1, total_iters=8),
+    "warm-up, then cosine": lambda m, o: m.SequentialLR(
+        o, [m.LinearLR(o, start_factor=0.1, total_iters=5), m.CosineAnnealingLR(o, T_max=10)], milestones=[5]
+    ),
+    "three in a row": lambda m, o: m.SequentialLR(
+        o, [m.LinearLR(o, start_factor=0.25, total_iters=3), m.StepLR(o, 2, gamma=0.5), m.CosineAnnealingLR(o, 8)], [4, 11]
+    ),
+}
+
+
+def loss_of(xs, k):
+    """A function whose slopes change from step to step; in operators that Values and tensors share."""
+    a, b, c, d = xs
+    return (a * b - c) ** 2 + (d - a * c) ** 2 * 0.1 + a * (k % 3 - 1) + d**2 * 0.05
+
+
+def train(optimizer, xs, steps, schedule=None, first=0):
+    """Train our Values; the parameters after each step."""
+    history = []
+    for k in range(first, first + steps):
+        optimizer.zero_grad()
+        loss_of(xs, k).backward()
+        optimizer.step()
+        if schedule is not None:
+            schedule.step()
+        history.append([x.data for x in xs])
+    return history
+
+
+def train_torch(optimizer, xs, steps, schedule=None):
+    history = []
+    for k in range(steps):
+        optimizer.zero_grad()
+        loss_of(xs, k).backward()
+        optimizer.step()
+        if schedule is not None:
+            schedule.step()
+        history.append([x.item() for x in xs])
+    return history
+
+
+def values():
+    return [Value(x) for x in START]
+
+
+def tensors():
+    return [torch.tensor(x, dtype=torch.float64, requires_grad=True) for x in START]
+
+
+# ---- against torch --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "hyper"), OPTIMIZERS)
+def test_optimizers_step_as_in_torch(name, hyper):
+    ours, theirs = values(), tensors()
+    found = train(getattr(optim, name)(ours, **hyper), ours, STEPS)
+    expected = train_torch(getattr(torch.optim, name)(theirs, **hyper), theirs, STEPS)
+    assert np.allclose(found, expected, rtol=1e-12, atol=1e-12)
+    assert found[-1] != START
+
+
+@pytest.mark.parametrize("make", SCHEDULES.values(), ids=SCHEDULES)
+@pytest.mark.parametrize("base", [0.05, 0.3])
+def test_schedules_as_in_torch(make, base):
+    ours, theirs = values(), tensors()
+    our_optimizer, their_optimizer = Adam(ours, lr=base), torch.optim.Adam(theirs, lr=base)
+    our_schedule, their_schedule = make(optim, our_optimizer), make(torch.optim.lr_scheduler, their_optimizer)
+    assert our_schedule.get_last_lr() == pytest.approx(their_schedule.get_last_lr(), rel=1e-12)
+    for k in range(STEPS):
+        train(our_optimizer, ours, 1, our_schedule, first=k)
+        their_optimizer.zero_grad()
+        loss_of(theirs, k).backward()
+        their_optimizer.step()
+        their_schedule.step()
+        assert our_schedule.get_last_lr() == [our_optimizer.lr]
+        assert our_optimizer.lr == pytest.approx(their_optimizer.param_groups[0]["lr"], rel=1e-12, abs=1e-16)
+        assert [x.data for x in ours] == pytest.approx([x.item() for x in theirs], rel=1e-12, abs=1e-12)
+
+
+@pytest.mark.parametrize(("name", "hyper"), OPTIMIZERS)
+def test_parameters_that_no_backward_pass_reached_stay(name, hyper):
+    """Gradients come and go; a parameter without one keeps its number and its memory, as in torch."""
+    ours, theirs = values(), tensors()
+    our_optimizer, their_optimizer = getattr(optim, name)(ours, **hyper), getattr(torch.optim, name)(theirs, **hyper)
+    for k in range(12):
+        used = [i for i in range(4) if (k + i) % 3]
+        for xs, optimizer in ((ours, our_optimizer), (theirs, their_optimizer)):
+            optimizer.zero_grad()
+            sum((xs[i] - i) ** 2 for i in used).backward()
+            optimizer.step()
+        assert [x.data for x in ours] == pytest.approx([x.item() for x in theirs], rel=1e-12, abs=1e-12)
+
+
+def test_defaults_are_those_of_torch():
+    theirs = tensors()
+    for name in ("SGD", "Adam", "AdamW"):
+        group = getattr(torch.optim, name)(theirs).param_groups[0]
+        optimizer = getattr(optim, name)(values())
+        assert {h: getattr(optimizer, h) for h in optimizer.HYPER} == {h: group[h] for h in optimizer.HYPER}
+
+
+def test_linear_decay_is_that_of_micrograds_demo():
+    optimizer = SGD(values(), lr=1.0)
+    schedule = LinearLR(optimizer, start_factor=1.0, end_factor=0.1, total_iters=100)
+    for k in range(100):
+        assert optimizer.lr == 1.0 - 0.9 * k / 100  # to the last digit
+        schedule.step()
+
+
+# ---- every hyper-parameter ------------------------------------------------------------------------------------------
+
+CHANGES = {
+    SGD: [
+        ({"momentum": 0.5}, "lr", 0.02),
+        ({"lr": 0.01}, "momentum", 0.9),
+        ({"lr": 0.01, "momentum": 0.9}, "dampening", 0.5),
+        ({"lr": 0.01}, "weight_decay", 0.1),
+        ({"lr": 0.01, "momentum": 0.9}, "nesterov", True),
+    ],
+    Adam: [
+        ({}, "lr", 0.02),
+        ({}, "betas", (0.8, 0.999)),
+        ({}, "betas", (0.9, 0.99)),
+        ({}, "eps", 1e-2),
+        ({}, "weight_decay", 0.1),
+        ({"betas": (0.9, 0.3)}, "amsgrad", True),
+    ],
+    LinearLR: [({}, "start_factor", 0.5), ({}, "end_factor", 0.9), ({}, "total_iters", 7)],
+    StepLR: [({"step_size": 3}, "step_size", 2), ({"step_size": 3}, "gamma", 0.5)],
+    CosineAnnealingLR: [({"T_max": 8}, "T_max", 9), ({"T_max": 8}, "eta_min", 0.01)],
+    SequentialLR: [({"milestones": [3]}, "milestones", [4])],
+}
+CHANGES[AdamW] = CHANGES[Adam]
+
+
+def final(kind, hyper):
+    xs = values()
+    if issubclass(kind, optim.Optimizer):
+        return train(kind(xs, **hyper), xs, 8)[-1]
+    optimizer = SGD(xs, lr=0.05)
+    if kind is SequentialLR:
+        hyper = {"schedulers": [LinearLR(optimizer), StepLR(optimizer, 2)], **hyper}
+    return train(optimizer, xs, 8, kind(optimizer, **hyper))[-1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "hyper", "name", "value"), [(kind, *change) for kind, changes in CHANGES.items() for change in changes]
+)
+def test_every_hyper_parameter_changes_a_step(kind, hyper, name, value):
+    assert final(kind, hyper) == final(kind, hyper)
+    assert final(kind, hyper) != final(kind, {**hyper, name: value})
+
+
+def test_no_hyper_parameter_is_forgotten_above():
+    kinds = [kind for name in optim.__all__ if (kind := getattr(optim, name)).HYPER]
+    assert {kind: set(kind.HYPER) for kind in kinds} == {
+        kind: {name for _, name, _ in changes} for kind, changes in CHANGES.items()
+    }
+
+
+# ---- resuming -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", SCHEDULES.values(), ids=SCHEDULES)
+@pytest.mark.parametrize(("name", "hyper"), OPTIMIZERS)
+def test_resumed_training_gives_the_same_numbers(name, hyper, make):
+    xs = values()
+    optimizer = getattr(optim, name)(xs, **hyper)
+    expected = train(optimizer, xs, STEPS, make(optim, optimizer))
+
+    xs = values()
+    optimizer = getattr(optim, name)(xs, **hyper)
+    schedule = make(optim, optimizer)
+    train(optimizer, xs, 7, schedule)
+    saved = json.dumps([[x.data for x in xs], optimizer.state_dict(), schedule.state_dict()], allow_nan=False)
+
+    data, optimizer_state, schedule_state = json.loads(saved)
+    xs = [Value(x) for x in data]
+    optimizer = getattr(optim, name)(xs, lr=123.0)
+    schedule = make(optim, optimizer)
+    optimizer.load_state_dict(optimizer_state)
+    schedule.load_state_dict(schedule_state)
+    assert train(optimizer, xs, STEPS - 7, schedule, first=7) == expected[7:]  # to the last digit
+
+
+def test_state_is_a_copy():
+    xs = values()
+    optimizer = SGD(xs, lr=0.1, momentum=0.9)
+    train(optimizer, xs, 2)
+    state = optimizer.state_dict()
+    before = json.dumps(state)
+    train(optimizer, xs, 2)
+    assert json.dumps(state) == before != json.dumps(optimizer.state_dict())
+
+
+DAMAGES = [
+    (lambda s: {}, "is not that of Adam"),
+    (lambda s: None, "is not that of Adam"),
+    (lambda s: SGD(values()).state_dict(), "is not that of Adam but of SGD"),
+    (lambda s: {**s, "hyper": {}}, "needs hyper: lr, betas, eps, weight_decay, amsgrad; this one is damaged"),
+    (lambda s: {**s, "hyper": {**s["hyper"], "lr": -1.0}}, "damaged: lr must be a finite number of at least 0, not -1.0"),
+    (lambda s: {**s, "memory": {**s["memory"], "extra": []}}, "needs memory: step, "),
+    (lambda s: {**s, "memory": {**s["memory"], "step": [1, 2]}}, "is of 2 parameters, but this optimiser has 4"),
+    (lambda s: {**s, "memory": {**s["memory"], "step": 3}}, "is of no list of parameters"),
+    (lambda s: {**s, "memory": {**s["memory"], "exp_avg": [0.0, "x", 0.0, 0.0]}}, "exp_avg does not fit"),
+    (lambda s: {**s, "memory": {**s["memory"], "exp_avg": [0.0, None, 0.0, 0.0]}}, "exp_avg does not fit"),
+    (lambda s: {**s, "memory": {**s["memory"], "exp_avg": [0.0, [1.0, 2.0], 0.0, 0.0]}}, "exp_avg does not fit"),
+    (lambda s: {**s, "memory": {**s["memory"], "exp_avg": [0.0, [[1.0], 2.0], 0.0, 0.0]}}, "exp_avg does not fit"),
+]
+
+
+@pytest.mark.parametrize(("damage", "message"), DAMAGES)
+def test_damaged_states_change_nothing(damage, message):
+    xs = values()
+    optimizer = Adam(xs, lr=0.1)
+    train(optimizer, xs, 3)
+    before = optimizer.state_dict()
+    with pytest.raises(ModelFileError, match=message):
+        optimizer.load_state_dict(damage(before))
+    assert optimizer.state_dict() == before
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda s: {**s, "type": "StepLR"}, "is not that of LinearLR but of StepLR"),
+        (lambda s: {**s, "last_epoch": "7"}, "needs base_lr and last_epoch"),
+        (lambda s: {**s, "hyper": {**s["hyper"], "total_iters": 0}}, "total_iters must be a whole number of at least 1, not 0"),
+    ],
+)
+def test_damaged_schedules(damage, message):
+    schedule = LinearLR(SGD(values()))
+    before = schedule.state_dict()
+    with pytest.raises(ModelFileError, match=message):
+        schedule.load_state_dict(damage(before))
+    assert schedule.state_dict() == before
+
+
+def test_damaged_sequences():
+    optimizer = SGD(values())
+    schedule = SequentialLR(optimizer, [LinearLR(optimizer), StepLR(optimizer, 2)], [3])
+    state = schedule.state_dict()
+    with pytest.raises(ModelFileError, match="not that of SequentialLR with 2 schedules"):
+        schedule.load_state_dict({**state, "schedulers": []})
+    with pytest.raises(ModelFileError, match="not that of LinearLR but of StepLR"):
+        schedule.load_state_dict({**state, "schedulers": state["schedulers"][::-1]})
+    with pytest.raises(ModelFileError, match="2 schedules need 1 milestones between them, not 2"):
+        schedule.load_state_dict({**state, "hyper": {"milestones": [1, 2]}})
+
+
+# ---- anything with data and grad ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "hyper"), OPTIMIZERS)
+def test_arrays_step_as_their_elements(name, hyper):
+    rng = np.random.default_rng(0)
+    start, gradients = rng.normal(size=(2, 3)), rng.normal(size=(10, 2, 3))
+    whole = SimpleNamespace(data=start.copy(), grad=None)
+    parts = [SimpleNamespace(data=float(x), grad=None) for x in start.ravel()]
+    optimizers = [getattr(optim, name)(xs, **hyper) for xs in ([whole], parts)]
+    for i, g in enumerate(gradients):
+        whole.grad = g
+        for p, number in zip(parts, g.ravel(), strict=True):
+            p.grad = float(number)
+        for optimizer in optimizers:
+            optimizer.step()
+        if i == 4:  # resumes with arrays too
+            state = json.loads(json.dumps(optimizers[0].state_dict()))
+            optimizers[0] = getattr(optim, name)([whole])
+            optimizers[0].load_state_dict(state)
+    assert np.allclose(whole.data.ravel(), [p.data for p in parts], rtol=1e-14, atol=0)
+    optimizers[0].zero_grad()
+    assert whole.grad == 0.0
+
+
+def test_unset_gradients_of_any_kind_are_skipped():
+    x, y = SimpleNamespace(data=1.0, grad=None), Value(1.0)
+    SGD([x, y], lr=0.1, weight_decay=0.5).step()
+    assert (x.data, y.data) == (1.0, 1.0)
+    y.grad = 0.0  # set, and zero: now the decay applies
+    SGD([x, y], lr=0.1, weight_decay=0.5).step()
+    assert (x.data, y.data) == (1.0, 0.95)
+
+
+def test_zero_grad_forgets():
+    xs = values()
+    optimizer = SGD(xs)
+    loss_of(xs, 0).backward()
+    assert all(x.has_grad for x in xs)
+    optimizer.zero_grad()
+    assert not any(x.has_grad for x in xs)
+
+
+def test_lr_may_be_assigned():
+    x = Value(1.0)
+    x.grad = 1.0
+    optimizer = SGD([x], lr=0.1)
+    optimizer.lr = 0.5
+    optimizer.step()
+    assert x.data == 0.5
+    assert repr(optimizer) == "SGD(1 parameters, lr=0.5, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False)"
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("kind", [SGD, Adam, AdamW])
+def test_gradients_that_are_not_finite_change_nothing(kind, bad):
+    xs = [Value(1.0), Value(2.0, label="w")]
+    xs[0].grad, xs[1].grad = 1.0, bad
+    optimizer = kind(xs, lr=0.1)
+    before = optimizer.state_dict()
+    with pytest.raises(NonFiniteError, match=rf"^the gradient of parameter 1 \(w\) is {bad}; no parameter was changed$"):
+        optimizer.step()
+    assert [x.data for x in xs] == [1.0, 2.0]
+    assert optimizer.state_dict() == before
+    array = SimpleNamespace(data=np.ones(3), grad=np.array([1.0, bad, 1.0]))
+    with pytest.raises(NonFiniteError, match="the gradient of parameter 0 holds NaN or infinity"):
+        kind([array]).step()
+
+
+def test_huge_gradients_do_not_raise():
+    x = Value(1.0)
+    x.grad = 1e200  # its square overflows
+    for kind in (SGD, Adam, AdamW):
+        kind([x]).step()
+    assert math.isfinite(x.data)
+
+
+def test_it_trains():
+    random.seed(0)
+    xs = values()
+    first = loss_of(xs, 1).data
+    for kind in (SGD, Adam, AdamW):
+        xs = values()
+        optimizer = kind(xs, lr=0.02)
+        for _ in range(100):
+            optimizer.zero_grad()
+            loss_of(xs, 1).backward()
+            optimizer.step()
+        assert loss_of(xs, 1).data < first / 3
+
+
+# ---- bad arguments --------------------------------------------------------------------------------------------------
+
+
+def sgd():
+    return SGD(values(), lr=1.0)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: SGD([]), "the list of parameters is empty"),
+        (lambda: Adam(x for x in ()), "the list of parameters is empty"),
+        (lambda: SGD(Value(1.0)), r"takes a list of parameters, as model.parameters\(\) gives, not Value"),
+        (lambda: SGD(object()), "not object"),
+        (lambda: SGD({"w": Value(1.0)}), "not dict"),
+        (lambda: SGD([1.0]), "a parameter has .data and .grad, as a Value has; float has not"),
+        (lambda: SGD([("w", Value(1.0))]), "tuple has not"),
+        (lambda: SGD([Value(1.0) * 2]), "is the result of an operation"),
+        (lambda: SGD([x := Value(1.0), x]), "a parameter is in the list twice"),
+        (lambda: SGD(values(), lr=-0.1), "lr must be a finite number of at least 0, not -0.1"),
+        (lambda: SGD(values(), lr=math.nan), "lr must be .* not nan"),
+        (lambda: SGD(values(), lr=math.inf), "lr must be .* not inf"),
+        (lambda: SGD(values(), lr="0.1"), "lr must be .* not '0.1'"),
+        (lambda: SGD(values(), lr=None), "lr must be .* not None"),
+        (lambda: SGD(values(), momentum=-1), "momentum must be"),
+        (lambda: SGD(values(), dampening=math.nan), "dampening must be a finite number, not nan"),
+        (lambda: SGD(values(), weight_decay=-1), "weight_decay must be"),
+        (lambda: SGD(values(), nesterov="yes", momentum=0.9), "nesterov must be True or False, not 'yes'"),
+        (lambda: SGD(values(), nesterov=True), "nesterov needs a momentum above 0 and no dampening"),
+        (lambda: SGD(values(), nesterov=True, momentum=0.9, dampening=0.1), "nesterov needs a momentum"),
+        (lambda: Adam(values(), lr=-1), "lr must be"),
+        (lambda: Adam(values(), betas=(1.0, 0.9)), "the first of betas must be a number from 0 to below 1, not 1.0"),
+        (lambda: Adam(values(), betas=(0.9, -0.1)), "the second of betas must be"),
+        (lambda: Adam(values(), betas=0.9), "betas must be two numbers"),
+        (lambda: AdamW(values(), betas=(0.9, 0.9, 0.9)), "betas must be two numbers"),
+        (lambda: Adam(values(), eps=0), "eps must be a finite number above 0, not 0"),
+        (lambda: AdamW(values(), weight_decay=-0.1), "weight_decay must be"),
+        (lambda: Adam(values(), amsgrad=None), "amsgrad must be True or False"),
+        (lambda: LinearLR(values()), "a schedule needs an optimiser of chainrule.optim, not list"),
+        (lambda: LinearLR(sgd(), start_factor=0), "start_factor must be a number above 0 and at most 1, not 0"),
+        (lambda: LinearLR(sgd(), end_factor=1.5), "end_factor must be a number from 0 to 1, not 1.5"),
+        (lambda: LinearLR(sgd(), total_iters=0), "total_iters must be a whole number of at least 1, not 0"),
+        (lambda: StepLR(sgd(), step_size=2.5), "step_size must be a whole number"),
+        (lambda: StepLR(sgd(), 2, gamma=-1), "gamma must be"),
+        (lambda: CosineAnnealingLR(sgd(), T_max="ten"), "T_max must be a whole number of at least 1, not 'ten'"),
+        (lambda: CosineAnnealingLR(sgd(), 5, eta_min=-1), "eta_min must be"),
+        (lambda: SequentialLR(o := sgd(), [LinearLR(o)], [3]), "1 schedules need 0 milestones between them, not 1"),
+        (lambda: SequentialLR(o := sgd(), [LinearLR(o), LinearLR(o)], []), "milestones must be a list of steps"),
+        (lambda: SequentialLR(o := sgd(), [LinearLR(o)] * 3, [3, 3]), r"milestones must ascend, not \[3, 3\]"),
+        (lambda: SequentialLR(sgd(), [LinearLR(sgd()), LinearLR(sgd())], [3]), "must all be schedules of its optimiser"),
+    ],
+)
+def test_wrong_arguments(make, message):
+    with pytest.raises(InputError, match=message):
+        make()
