@@ -126,3 +126,8 @@ def test_the_test_notices_what_is_wrong():
     assert "promised" in failures(fine.replace("  # 2", ""), "page")[0]
     with pytest.raises(ZeroDivisionError):
         failures("```python\n1 / 0\n```\n", "page")
+
+
+def test_the_picture_of_readme_is_the_one_the_code_makes():
+    drawn = runpy.run_path(str(ROOT / "docs" / "make_pictures.py"))["drawing"]()
+    assert (ROOT / "docs" / "pictures" / "neuron.dot").read_text(encoding="utf-8") == drawn.source
