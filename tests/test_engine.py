@@ -665,6 +665,31 @@ def test_a_registered_operation_of_many_inputs(engine, forget):
     assert [x.grad for x in xs] == list(range(count))
 
 
+def test_a_registered_operation_may_have_inputs_without_slope_and_rules_that_give_any_number(engine, forget):
+    times = engine.register("times", lambda m, n, x: n * x, [None, lambda m, y, n, x: int(n)], [frozenset({2.0, 3.0}), (-1, 1)])
+    n, x = engine.Value(3.0), engine.Value(0.5)
+    times(n, x).backward()
+    assert (x.grad, n.has_grad) == (3.0, False)
+    assert type(x.grad) is float
+    step = engine.register("step_at_zero", lambda m, x: m.where(x > 0, 1, 0), [None], [(-1, 1)])
+    y = step(x * 1) * x
+    y.backward()
+    assert x.grad == 4.0
+    assert type(step(x).data) is float
+    assert copy.deepcopy(y).inputs[0].op is ops.TABLE["step_at_zero"]
+
+
+def test_freezing_a_node_after_the_graph_was_built(engine):
+    x, y = engine.Value(2.0), engine.Value(3.0)
+    z = (x * y).tanh() + y.exp() * x
+    y.requires_grad = False
+    z.backward()
+    assert not y.has_grad
+    assert x.has_grad
+    with pytest.raises(NotANumberError, match="gradients by a float"):
+        engine.gradients(z, [1.0])
+
+
 def test_a_wrong_derivative_is_refused_at_registration(engine, forget):
     with pytest.raises(OperationError, match=r"'cube': at \(.*\) the derivative by input 0 is .* centred differences"):
         engine.register("cube", lambda m, x: x**3, [lambda m, y, x: 3.003 * x**2], [(0.5, 2)])

@@ -6,8 +6,9 @@
 >>> round(a.grad, 4), round(b.grad, 4)
 (-0.004, 0.0027)
 
-Read it in this order: `apply` makes a node, `inputs_first` walks a graph, `gradients` is backpropagation, `Node.backward`
-deposits what it finds, and `Value` gives numbers the operators of the table in ops.py.
+Read it in this order: `inputs_first` walks a graph, `_node_gradients` is backpropagation in eight lines, `Node.backward`
+deposits what it finds, `apply` makes a node, and `Value` gives numbers the operators of the table in ops.py. The rest of
+the pure Value is those things once more, written out for speed.
 
 A graph is made of plain records: no closures, no reference cycles, no recursion. So memory returns the moment the last
 reference goes, and a chain of a million nodes builds, differentiates, copies and pickles like a short one.
@@ -152,7 +153,11 @@ def gradients(root: Node, wrt: "Node | Iterable[Node] | None" = None, *, create_
     if wrt is None:
         return found
     zero: Any = Value(0.0, requires_grad=False) if create_graph else 0.0
-    return {node: found.get(node, zero) for node in ([wrt] if isinstance(wrt, Node) else wrt)}
+    nodes = [wrt] if isinstance(wrt, Node) else list(wrt)
+    for node in nodes:
+        if not isinstance(node, Node):
+            raise NotANumberError(f"gradients by a {type(node).__name__}: wrt takes Values")
+    return {node: found.get(node, zero) for node in nodes}
 
 
 def _check_root(root: Node) -> None:
@@ -400,10 +405,14 @@ def _evaluate(op: Op, inputs: Sequence[Node]) -> float:
         raise _domain_error(op, inputs) from None
 
 
-def _connect(node: Value, op: Op | None, inputs: Sequence[Any]) -> None:
+_PLAIN = {op for op in ops.BUILT_IN if op.arity <= 2}
+
+
+def _connect(node: Value, op: Op, inputs: Sequence[Any]) -> None:
     node.op, node.requires_grad = op, True
-    node._a = inputs[0] if inputs else None
-    node._b = inputs[1] if len(inputs) == 2 else tuple(inputs[1:]) or None
+    node._a, *others = inputs
+    # Registered rows keep a tuple, which sends them past the fast branches below: their rules may give any number, or None.
+    node._b = tuple(others) if op not in _PLAIN else others[0] if others else None
 
 
 # The methods do what `apply` does, for one and two inputs and with nothing to look up: a training step makes tens of
@@ -478,8 +487,6 @@ def _add_method(name: str, method: Any, op: Op) -> None:
 
 
 _add_methods()
-
-
 _ADD, _MUL = ops.TABLE["add"], ops.TABLE["mul"]
 
 
@@ -500,7 +507,8 @@ def _number_gradients(root: Any) -> dict[Any, float]:
                 grads[a] += g * b._data
                 grads[b] += g * a._data
             elif b is None:
-                grads[a] += g * op.derivatives[0](FloatMath, node._data, a._data)
+                if a.requires_grad:
+                    grads[a] += g * op.derivatives[0](FloatMath, node._data, a._data)
             elif type(b) is not tuple:
                 by_a, by_b = op.derivatives
                 if a.requires_grad:
@@ -553,23 +561,23 @@ def _differentiable(root: Any) -> dict[Any, float]:
             done[pop()] = 0.0
         elif node not in done:
             a, b = node._a, node._b
-            if b is None:
-                stack += (node, None) if a is None else (node, None, a)
-            elif type(b) is not tuple:
-                if not a.requires_grad:
-                    stack += (node, None, b)
-                else:
-                    stack += (node, None, a, b) if b.requires_grad else (node, None, a)
-            else:
+            if a is None:
+                stack += (node, None)
+            elif type(b) is tuple:
                 stack += (node, None, *(x for x, _ in _edges(node)))
+            elif b is not None and b.requires_grad:
+                stack += (node, None, a, b) if a.requires_grad else (node, None, b)
+            else:
+                stack += (node, None, a) if a.requires_grad else (node, None)
     return done
 
 
 def _make(op: Op | None, inputs: Sequence[Node], data: float, grad: float | None, label: str, requires_grad: bool) -> Value:
     """A node with exactly these parts; copying and unpickling need it, since no operation is run again."""
-    node = Value(data, label=label, requires_grad=requires_grad)
-    if inputs:
+    node = Value(data, label=label)
+    if op:
         _connect(node, op, inputs)
+    node.requires_grad = requires_grad
     if grad is not None:
         node.grad = grad
     return node
