@@ -430,7 +430,10 @@ def _unary(op: Op) -> Callable[[Value], Value]:
         node = new(Value)
         node._data = data
         if x.requires_grad and _recording.active:
-            node.op, node._a, node._b, node.requires_grad = op, x, None, True
+            node.op = op
+            node._a = x
+            node._b = None
+            node.requires_grad = True
         else:
             node.op = node._a = node._b = None
             node.requires_grad = False
@@ -452,7 +455,10 @@ def _binary(op: Op) -> Callable[[Value, Any], Value]:
         node = new(Value)
         node._data = data
         if (a.requires_grad or b.requires_grad) and _recording.active:
-            node.op, node._a, node._b, node.requires_grad = op, a, b, True
+            node.op = op
+            node._a = a
+            node._b = b
+            node.requires_grad = True
         else:
             node.op = node._a = node._b = None
             node.requires_grad = False
