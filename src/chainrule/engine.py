@@ -567,8 +567,8 @@ def _differentiable(root: Any) -> dict[Any, float]:
             done[pop()] = 0.0
         elif node not in done:
             a, b = node._a, node._b
-            if a is None:
-                stack += (node, None)
+            if a is None or (a in done and b in done):  # nothing below to wait for
+                done[node] = 0.0
             elif type(b) is tuple:
                 stack += (node, None, *(x for x, _ in _edges(node)))
             elif b is not None and b.requires_grad:
