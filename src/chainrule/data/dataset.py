@@ -1,0 +1,97 @@
+"""`Dataset`: rows of numbers, what is to be learned from them, and their names; it validates itself where it is made.
+
+Imports errors.
+"""
+
+import difflib
+import hashlib
+import math
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from chainrule.errors import DataError
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Samples with targets.
+
+    name: what messages call it; the file name for a file.
+    X: one list of floats per sample, all of one length.
+    y: per sample the number of its class, or the number to predict when `classes` is None (regression).
+    columns: the names of the features.
+    target: the name of what is to be learned.
+    classes: the names of the classes in the order of their numbers, or None for regression.
+
+    Raises DataError when the parts do not fit together or a number is not finite.
+
+    >>> Dataset("two points", [[0.0], [1.0]], [0, 1], ("x",), "label", ("no", "yes")).task
+    'binary'
+    """
+
+    name: str
+    X: list[list[float]]
+    y: list[float]
+    columns: tuple[str, ...]
+    target: str = "label"
+    classes: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.X or not self.columns:
+            raise DataError(f"{self.name}: there are no {'samples' if not self.X else 'feature columns'} to learn from")
+        if len(self.y) != len(self.X):
+            raise DataError(f"{self.name}: {len(self.X)} samples but {len(self.y)} targets")
+        for i, row in enumerate(self.X):
+            if len(row) != len(self.columns):
+                raise DataError(f"{self.name}, sample {i}: {len(row)} numbers for {len(self.columns)} columns")
+            for column, x in zip((*self.columns, self.target), (*row, self.y[i]), strict=True):
+                if not math.isfinite(x):
+                    raise DataError(f"{self.name}, sample {i}, column {column!r}: {x} is not a finite number")
+        if self.classes is not None:
+            self._expect_classes(self.classes)
+
+    def _expect_classes(self, classes: tuple[str, ...]) -> None:
+        found = set(self.y)
+        if not found <= set(range(len(classes))):
+            raise DataError(f"{self.name}: class numbers go from 0 to {len(classes) - 1}, not {sorted(found)}")
+        if len(classes) < 2:
+            raise DataError(f"{self.name}, column {self.target!r}: every sample is {classes[0]!r}; learning needs two classes")
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+    @property
+    def task(self) -> str:
+        """What learning it is called: 'binary', 'multiclass' or 'regression'."""
+        if self.classes is None:
+            return "regression"
+        return "binary" if len(self.classes) == 2 else "multiclass"
+
+    @property
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits that change when any number or name in it changes."""
+        names = "\0".join((self.target, *self.columns, "", *(self.classes or ())))
+        digest = hashlib.sha256(names.encode())
+        for row, y in zip(self.X, self.y, strict=True):
+            digest.update(struct.pack(f"<{len(row) + 1}d", *row, y))
+        return digest.hexdigest()[:16]
+
+    def pick(self, indices: Iterable[int]) -> "Dataset":
+        """The samples of these numbers, in this order, as a Dataset."""
+        chosen = list(indices)
+        return Dataset(
+            self.name, [self.X[i] for i in chosen], [self.y[i] for i in chosen], self.columns, self.target, self.classes
+        )
+
+
+def closest(word: Any, known: Sequence[str]) -> str:
+    """`; did you mean 'moons'?` when a known name is near to the one that was written, else the empty string.
+
+    >>> closest("mons", ["moons", "iris"])
+    "; did you mean 'moons'?"
+    """
+    lowered = {name.lower(): name for name in known}
+    found = difflib.get_close_matches(str(word).lower(), lowered, n=1, cutoff=0.5)
+    return f"; did you mean {lowered[found[0]]!r}?" if found else ""

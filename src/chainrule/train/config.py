@@ -1,0 +1,232 @@
+"""What a run does: `Config`, every choice in one record, and `configure`, which fills in what was not chosen.
+
+The defaults of each data set are one row of RECIPES. Those of the moons are the micrograd demo's, so `moons` with
+nothing chosen gives its net, its points and its losses. Imports data and errors.
+"""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from chainrule import data as datasets
+from chainrule.errors import ChainruleError, InputError, ModelFileError
+
+ACTIVATIONS = ("relu", "tanh", "sigmoid", "linear")
+OPTIMIZERS: dict[str, dict[str, Any]] = {
+    "sgd": {"lr": 0.1},
+    "adam": {"lr": 0.02},
+    "adamw": {"lr": 0.02, "weight_decay": 0.01},
+}
+"""The optimisers, and the defaults that go with one where it is not the data set's own."""
+
+LOSSES = {
+    "max_margin": ("binary",),
+    "binary_cross_entropy": ("binary",),
+    "cross_entropy": ("multiclass",),
+    "mse": ("regression", "binary"),
+}
+"""The losses and the tasks they are for; the first loss of a task is its default."""
+
+SHORT_LOSSES = {"bce": "binary_cross_entropy", "hinge": "max_margin"}
+FULL_BATCH_UP_TO = 64  # files this small are trained whole; larger ones in batches of BATCH
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Config:
+    """Every choice of a run; `configure` makes one, config.json holds one.
+
+    data: the name of a set, or the path of a CSV file.
+    target, columns, task: what to learn from the file; see `chainrule.data.read_csv`.
+    samples, noise: of a named set; None for its own.
+    seed: of the data, the split, the weights and the batches.
+    test_fraction: the share of the samples held out of training.
+    standardize: whether features (and targets of a regression) are given mean 0 and deviation 1, as in the training part.
+    hidden: the sizes of the hidden layers. activation, output_activation: as in `chainrule.nn.MLP`.
+    loss: a key of LOSSES. l2: the factor of the sum of all squared parameters that is added to it.
+    optimizer, momentum, weight_decay: as in `chainrule.optim`; momentum is for sgd alone.
+    lr: the learning rate of the first step; it falls in a straight line to a tenth of that.
+    steps: how many. batch_size: samples per step; None for all.
+
+    Raises InputError for what cannot be.
+    """
+
+    data: str
+    target: str | None = None
+    columns: tuple[str, ...] | None = None
+    task: str | None = None
+    samples: int | None = None
+    noise: float | None = None
+    seed: int = 1337
+    test_fraction: float = 0.2
+    standardize: bool = True
+    hidden: tuple[int, ...] = (16, 16)
+    activation: str = "relu"
+    output_activation: str = "linear"
+    loss: str | None = None
+    l2: float = 1e-4
+    optimizer: str = "adam"
+    lr: float = 0.02
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    steps: int = 300
+    batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("columns", "hidden"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name, known in _CHOICES.items():
+            _one_of(name, getattr(self, name), known)
+        for name, least in _WHOLE.items():
+            _whole(name, getattr(self, name), least)
+        for size in self.hidden:
+            _whole("hidden", size, 1)
+        for name in ("lr", "l2", "momentum", "weight_decay"):
+            _not_negative(name, getattr(self, name))
+        if self.lr == 0:
+            raise InputError("lr must be above 0, or nothing is learned")
+        if self.momentum >= 1:
+            raise InputError(f"momentum must be below 1, not {self.momentum!r}")
+        if self.momentum and self.optimizer != "sgd":
+            raise InputError(f"momentum belongs to sgd; {self.optimizer} has its own")
+        if not 0 <= self.test_fraction < 1:
+            raise InputError(f"the test fraction must be 0 or more and below 1, not {self.test_fraction!r}")
+
+    def load(self) -> datasets.Dataset:
+        """The data set, read or drawn anew. Raises InputError or DataError."""
+        if self.data in datasets.NAMES:
+            if self.target is not None or self.columns is not None or self.task is not None:
+                raise InputError(f"{self.data!r} is a named data set: target, columns and task are for CSV files")
+            return datasets.load(self.data, samples=self.samples, noise=self.noise, seed=self.seed)
+        if self.samples is not None or self.noise is not None:
+            raise InputError(f"samples and noise are for the named data sets ({', '.join(datasets.NAMES)}), not for a file")
+        return datasets.read_csv(self.data, self.target, columns=self.columns, task=self.task)
+
+    @property
+    def name(self) -> str:
+        """The data set's name, or the file's without its ending."""
+        return self.data if self.data in datasets.NAMES else Path(self.data).stem
+
+    def as_dict(self) -> dict[str, Any]:
+        """All fields, for JSON."""
+        return {name: list(x) if isinstance(x, tuple) else x for name, x in dataclasses.asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, fields: Any) -> "Config":
+        """The Config of `as_dict`; ModelFileError for anything else."""
+        try:
+            return cls(**fields)
+        except (TypeError, ChainruleError) as error:
+            raise ModelFileError(f"the settings of the run cannot be read: {error}") from None
+
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "moons": {"optimizer": "sgd", "lr": 1.0, "steps": 100, "test_fraction": 0.0, "standardize": False},
+    "circles": {"optimizer": "sgd", "lr": 1.0, "steps": 100, "test_fraction": 0.0, "standardize": False},
+    "blobs": {"steps": 100, "test_fraction": 0.0},
+    "iris": {"steps": 200},
+    "digits": {"hidden": (16,), "steps": 600},
+    "lecture": {
+        "hidden": (4, 4),
+        "activation": "tanh",
+        "output_activation": "tanh",
+        "loss": "mse",
+        "l2": 0.0,
+        "optimizer": "sgd",
+        "lr": 0.2,
+        "steps": 50,
+        "test_fraction": 0.0,
+        "standardize": False,
+    },
+}
+"""Where a data set's defaults differ from those of Config."""
+
+
+def configure(source: str, **chosen: Any) -> tuple[Config, datasets.Dataset]:
+    """The settings of a run on `source`, and its data.
+
+    source: the name of a data set or the path of a CSV file.
+    chosen: fields of Config; those left out, or None, are filled in from RECIPES, from the data, or by Config.
+
+    Raises InputError or DataError in one sentence.
+
+    >>> config, points = configure("lecture", steps=20)
+    >>> config.steps, config.hidden, config.loss, len(points)
+    (20, (4, 4), 'mse', 4)
+    """
+    known = [field.name for field in dataclasses.fields(Config)]
+    for name in chosen:
+        if name not in known:
+            raise InputError(f"unknown setting {name!r}{datasets.closest(name, known)}")
+    chosen = {name: x for name, x in chosen.items() if x is not None}
+    if "loss" in chosen:
+        chosen["loss"] = SHORT_LOSSES.get(chosen["loss"], chosen["loss"])
+    recipe = {**_recipe(source, chosen), **chosen}
+    config = Config(data=_located(source), **recipe)
+    points = config.load()
+    return _fitted(config, points), points
+
+
+def _recipe(source: str, chosen: dict[str, Any]) -> dict[str, Any]:
+    """The defaults for a source, with the learning rate that fits the optimiser, when that was chosen."""
+    recipe = dict(RECIPES.get(source, {}))
+    if chosen.get("optimizer", recipe.get("optimizer", Config.optimizer)) != recipe.get("optimizer", Config.optimizer):
+        recipe |= OPTIMIZERS.get(chosen["optimizer"], {})
+    if isinstance(chosen.get("momentum"), float) and 0 < chosen["momentum"] < 1:
+        # Momentum m repeats each step 1 / (1 - m) times over; this keeps the sum.
+        recipe["lr"] = recipe.get("lr", Config.lr) * (1 - chosen["momentum"])
+    return recipe
+
+
+def _located(source: str) -> str:
+    """The source as it is kept: a file by its full path, so that a run can be resumed from elsewhere."""
+    if source in datasets.NAMES:
+        return source
+    path = Path(source)
+    if not path.exists() and not path.suffix and len(path.parts) == 1:
+        hint, known = datasets.closest(source, datasets.NAMES), ", ".join(datasets.NAMES)
+        raise InputError(f"there is no data set and no file {source!r}{hint} (data sets: {known})")
+    return str(path.absolute())
+
+
+def _fitted(config: Config, points: datasets.Dataset) -> Config:
+    """The same settings with the choices that depend on the data made."""
+    loss = config.loss or next(name for name, tasks in LOSSES.items() if points.task in tasks)
+    if points.task not in LOSSES[loss]:
+        fitting = [name for name, tasks in LOSSES.items() if points.task in tasks]
+        raise InputError(f"the loss {loss} does not fit {points.name}, which is a {points.task} task; use {' or '.join(fitting)}")
+    train, _ = datasets.split(points, config.test_fraction, config.seed)
+    size = config.batch_size
+    if size is None and config.name not in ("moons", "circles", "blobs", "lecture") and len(train) > FULL_BATCH_UP_TO:
+        size = BATCH
+    if size is not None and size > len(train):
+        raise InputError(f"the batch size must be from 1 to {len(train)}, the number of training samples, not {size}")
+    return dataclasses.replace(config, loss=loss, batch_size=size)
+
+
+_CHOICES: dict[str, tuple[Any, ...]] = {
+    "activation": ACTIVATIONS,
+    "output_activation": ACTIVATIONS,
+    "optimizer": tuple(OPTIMIZERS),
+    "loss": (*LOSSES, None),
+}
+_WHOLE = {"steps": 1, "seed": 0, "batch_size": 1, "samples": 1}
+
+
+def _one_of(name: str, x: Any, known: tuple[Any, ...]) -> None:
+    if x not in known:
+        words = [word for word in known if word]
+        raise InputError(f"unknown {name} {x!r}{datasets.closest(x, words)} (known: {', '.join(words)})")
+
+
+def _whole(name: str, x: Any, least: int) -> None:
+    if x is not None and (isinstance(x, bool) or not isinstance(x, int) or x < least):
+        raise InputError(f"{name} must be a whole number of at least {least}, not {x!r}")
+
+
+def _not_negative(name: str, x: Any) -> None:
+    if isinstance(x, bool) or not isinstance(x, (int, float)) or not math.isfinite(x) or x < 0:
+        raise InputError(f"{name} must be a finite number of 0 or more, not {x!r}")

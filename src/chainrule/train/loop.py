@@ -1,0 +1,207 @@
+"""The training loop, one step at a time: `Trainer`.
+
+A step is: take a batch, score it, compute the loss, go backward, update. What a step does depends on the settings, the
+data, the step's number and the state (weights and optimiser) alone. So a run that was interrupted, and goes on from a
+saved state, gives the numbers of one that was not.
+
+Imports data, nn, optim, engine, errors, and config, model, nonfinite beside it.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from chainrule import data, nn, optim
+from chainrule.data import Dataset, Standardizer
+from chainrule.engine import Value
+from chainrule.errors import DomainError, NonFiniteError
+from chainrule.train import nonfinite
+from chainrule.train.config import Config
+from chainrule.train.model import Model, as_numbers, decision, make_net
+
+FINAL_LR = 0.1  # the share of the learning rate that is left at the end, as in micrograd's 1.0 - 0.9 * k / steps
+EVALUATIONS = 10  # how often in a run the held-out part is judged
+
+
+class Record(NamedTuple):
+    """What one step showed, before its update.
+
+    measure: the accuracy on the batch, from 0 to 1, or for a regression the root mean squared error in the target's unit.
+    test_measure: the same on the held-out part; NaN where it was not judged at this step.
+    """
+
+    step: int
+    loss: float
+    measure: float
+    lr: float
+    test_measure: float = math.nan
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A loss of `chainrule.nn` and how a class number is coded for it."""
+
+    function: Callable[[Any, Any], Any]
+    code: Callable[[float], float]
+    rows: bool = False  # whether it takes rows of scores, also where there is one
+
+
+OBJECTIVES = {
+    "max_margin": Objective(nn.max_margin, lambda k: 2 * k - 1),
+    "binary_cross_entropy": Objective(nn.binary_cross_entropy, lambda k: k),
+    "cross_entropy": Objective(nn.cross_entropy, lambda k: k, rows=True),
+    "mse": Objective(nn.mse, lambda y: y),
+}
+
+
+class Trainer:
+    """The state of a run: a net, an optimiser, the number of steps done and what they showed.
+
+    config: the settings, complete, and points: the data, as `configure` gives both.
+
+    >>> from chainrule.train.config import configure
+    >>> trainer = Trainer(*configure("lecture"))
+    >>> first, second = trainer.advance(), trainer.advance()
+    >>> second.loss < first.loss
+    True
+    """
+
+    def __init__(self, config: Config, points: Dataset) -> None:
+        self.config = config
+        self.objective = OBJECTIVES[config.loss or ""]
+        self.fingerprint = points.fingerprint
+        self.train, self.test = data.split(points, config.test_fraction, config.seed)
+        self.model = _fresh_model(config, self.train)
+        self.parameters = self.model.net.named_parameters()
+        for name, p in self.parameters:
+            p.label = name  # so that an error can tell which one
+        self.optimizer = _optimizer(config, [p for _, p in self.parameters])
+        self.schedule = optim.LinearLR(self.optimizer, start_factor=1.0, end_factor=FINAL_LR, total_iters=config.steps)
+        self.samples = _constants(self.model, self.train)
+        self.targets = _coded(self.model, self.train, self.objective)
+        self.history: list[Record] = []
+
+    @property
+    def step(self) -> int:
+        """How many steps are done."""
+        return len(self.history)
+
+    @property
+    def measure_name(self) -> str:
+        """What `Record.measure` is called: "accuracy" or "rmse"."""
+        return "rmse" if self.model.classes is None else "accuracy"
+
+    def advance(self) -> Record:
+        """Do one step.
+
+        Raises NonFiniteError, or DomainError, naming the step and the first node at fault; the weights are then those
+        before the step.
+        """
+        try:
+            record = self._advance()
+        except DomainError as error:
+            raise type(error)(f"step {self.step}: {error}") from error
+        self.history.append(record)
+        return record
+
+    def _advance(self) -> Record:
+        config, step = self.config, self.step
+        indices = data.batch(step, config.batch_size or len(self.train), len(self.train), config.seed)
+        outputs = [self.model.net(self.samples[i]) for i in indices]
+        loss = self._loss(outputs, indices)
+        if not math.isfinite(loss.data):
+            culprit = nonfinite.first_non_finite(loss)
+            raise self._stopped(f"the loss is {loss.data}", nonfinite.describe(culprit or loss))
+        for _, p in self.parameters:
+            p.zero_grad()
+        loss.backward()
+        bad = nonfinite.first_bad_gradient(self.parameters)
+        if bad is not None:
+            raise self._stopped("a gradient is not finite", bad)
+        lr = self.schedule.rate(step)
+        measure = self._measure([as_numbers(output) for output in outputs], self.train, indices)
+        record = Record(step, loss.data, measure, lr, self._judged(step))
+        self._update(lr)
+        return record
+
+    def _loss(self, outputs: Sequence[Any], indices: Sequence[int]) -> Any:
+        rows = [[z] if self.objective.rows and not isinstance(z, list) else z for z in outputs]
+        loss = self.objective.function(rows, [self.targets[i] for i in indices])
+        return loss + self.config.l2 * nn.l2([p for _, p in self.parameters]) if self.config.l2 else loss
+
+    def _update(self, lr: float) -> None:
+        before = [p.data for _, p in self.parameters]
+        self.optimizer.lr = lr
+        self.optimizer.step()
+        for (name, p), x in zip(self.parameters, before, strict=True):
+            if not math.isfinite(p.data):
+                found = p.data
+                for (_, q), y in zip(self.parameters, before, strict=True):
+                    q.data = y
+                raise self._stopped("the update leaves the finite numbers", f"{name} would go from {x} to {found}")
+
+    def _stopped(self, what: str, culprit: str) -> NonFiniteError:
+        return NonFiniteError(f"step {self.step}: {what}; first at fault is {culprit}")
+
+    def _judged(self, step: int) -> float:
+        every = max(1, self.config.steps // EVALUATIONS)
+        return self.evaluate(self.test) if self.test is not None and step % every == 0 else math.nan
+
+    def evaluate(self, part: Dataset) -> float:
+        """The measure of the net as it is on a whole part of the data."""
+        return self._measure(self.model.scores(part.X), part, range(len(part)))
+
+    def _measure(self, scores: Sequence[Sequence[float]], part: Dataset, indices: Sequence[int]) -> float:
+        if self.model.classes is not None:
+            return sum(decision(row) == part.y[i] for row, i in zip(scores, indices, strict=True)) / len(indices)
+        decided = self.model.decide(scores)
+        return math.sqrt(math.fsum((y - part.y[i]) ** 2 for y, i in zip(decided, indices, strict=True)) / len(indices))
+
+    def final_record(self) -> Record:
+        """What the net shows after the last update, on the whole training part; `lr` is NaN, as no update follows."""
+        outputs = [self.model.net(x) for x in self.samples]
+        loss = self._loss(outputs, range(len(outputs)))
+        measure = self._measure([as_numbers(output) for output in outputs], self.train, range(len(outputs)))
+        return Record(self.step, loss.data, measure, math.nan, math.nan if self.test is None else self.evaluate(self.test))
+
+
+def _fresh_model(config: Config, train: Dataset) -> Model:
+    sizes = (len(train.columns), *config.hidden, len(train.classes) if train.task == "multiclass" else 1)  # type: ignore[arg-type]
+    fit = Standardizer.fit if config.standardize else lambda X, columns: Standardizer.identity(columns)
+    unit = Standardizer.identity([train.target])
+    return Model(
+        net=make_net(sizes, config.activation, config.output_activation, config.seed),
+        sizes=sizes,
+        activation=config.activation,
+        output_activation=config.output_activation,
+        loss=config.loss or "",
+        data=train.name,
+        columns=train.columns,
+        target=train.target,
+        classes=train.classes,
+        inputs=fit(train.X, train.columns),
+        outputs=unit if train.classes else fit([[y] for y in train.y], [train.target]),
+    )
+
+
+def _constants(model: Model, part: Dataset) -> list[list[Any]]:
+    """The standardised features as nodes, made once; no gradient is wanted for them."""
+    return [
+        [Value(x, label=f"{column}[{i}]", requires_grad=False) for column, x in zip(part.columns, row, strict=True)]
+        for i, row in enumerate(model.inputs(part.X))
+    ]
+
+
+def _coded(model: Model, part: Dataset, objective: Objective) -> list[float]:
+    if part.classes is None:
+        return [row[0] for row in model.outputs([[y] for y in part.y])]
+    # Scores are decided by their sign, so for a squared error the two classes are -1 and 1.
+    return [2 * k - 1 if objective.function is nn.mse else objective.code(k) for k in part.y]
+
+
+def _optimizer(config: Config, parameters: list[Any]) -> Any:
+    if config.optimizer == "sgd":
+        return optim.SGD(parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
+    kind = optim.Adam if config.optimizer == "adam" else optim.AdamW
+    return kind(parameters, lr=config.lr, weight_decay=config.weight_decay)

@@ -1,0 +1,202 @@
+"""The pictures of a run: the loss curve, the decision boundary, and the graph of one neuron.
+
+Each function returns the bytes of a file and touches no state of matplotlib's pyplot. Imports data, show, engine,
+errors, and model, loop beside it; matplotlib at use.
+"""
+
+import copy
+import importlib
+import io
+import math
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from chainrule.data import Dataset
+from chainrule.engine import Value, no_grad
+from chainrule.errors import GraphError, MissingDependencyError
+from chainrule.show import Dot, draw_dot
+from chainrule.train.loop import Record
+from chainrule.train.model import Model
+from chainrule.train.progress import measure_in_words
+
+COLORS = ("#d1495b", "#30638e", "#edae49", "#4b8f5c", "#8e6c8a", "#6b6b6b", "#00798c", "#b5651d", "#c77dff", "#222222")
+PRODUCTS_PER_GRID = 1_000_000  # what the pure engine does in about three seconds
+
+
+def require_matplotlib() -> None:
+    """Raise MissingDependencyError, before any work is done, where matplotlib is not installed."""
+    try:
+        importlib.import_module("matplotlib.backends.backend_agg")
+    except ImportError:
+        raise MissingDependencyError("drawing needs matplotlib; install it with: pip install 'chainrule[train]'") from None
+
+
+def loss_curve(history: Sequence[Record], measure_name: str, title: str, *, batches: bool) -> bytes:
+    """loss.png: the loss by step, and below it the accuracy (or the error of a regression).
+
+    batches: whether each step saw a batch only; then the curves are noisy, and their running mean is drawn over them.
+    """
+    figure = _figure(7.0, 5.5)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    steps = [record.step for record in history]
+    factor, unit = (100.0, " (%)") if measure_name == "accuracy" else (1.0, "")
+    _curve(above, steps, [record.loss for record in history], COLORS[1], "training loss", batches)
+    _curve(below, steps, [factor * record.measure for record in history], COLORS[1], f"training {measure_name}", batches)
+    tests = [(record.step, factor * record.test_measure) for record in history if math.isfinite(record.test_measure)]
+    if tests:
+        below.plot(*zip(*tests, strict=True), "o-", color=COLORS[0], markersize=4, label=f"held-out {measure_name}")
+    if min(record.loss for record in history) > 0:
+        above.set_yscale("log")
+    above.set_title(_literal(title))
+    above.set_ylabel("loss")
+    below.set_ylabel(f"{measure_name}{unit}")
+    below.set_xlabel("step")
+    for axes in (above, below):
+        axes.grid(alpha=0.3)
+        axes.legend(loc="best", framealpha=0.9)
+    return _png(figure)
+
+
+def _curve(axes: Any, steps: Sequence[int], ys: Sequence[float], color: str, label: str, batches: bool) -> None:
+    if not batches:
+        axes.plot(steps, ys, color=color, label=label)
+        return
+    axes.plot(steps, ys, color=color, alpha=0.3, linewidth=0.8, label=f"{label}, batch")
+    width = max(1, len(ys) // 20)
+    means = [math.fsum(ys[max(0, i - width + 1) : i + 1]) / min(i + 1, width) for i in range(len(ys))]
+    axes.plot(steps, means, color=color, label=f"mean of {width} steps")
+
+
+def decision_boundary(model: Model, train: Dataset, test: Dataset | None, measure: float) -> bytes:
+    """decision_boundary.png of a model over two features: where each class is predicted, or what a regression predicts."""
+    figure = _figure(7.0, 5.5)
+    axes = figure.subplots()
+    (x1, x2), grid = _grid(model, train)
+    columns = list(zip(*grid, strict=True))  # one per output
+    shape = (len(x2), len(x1))
+    if model.classes is None:
+        _surface(figure, axes, x1, x2, [[model.outputs.inverse([[z]])[0][0] for z in columns[0]], shape], train, test)
+    else:
+        _regions(axes, x1, x2, _margins(columns), shape)
+        for k, name in enumerate(model.classes):
+            _points(axes, train, k, name, COLORS[k % len(COLORS)], "o")
+            if test is not None:
+                _points(axes, test, k, None, COLORS[k % len(COLORS)], "^")
+        if test is not None:
+            axes.scatter([], [], s=28, color="gray", marker="^", label="held out")
+        axes.legend(loc="best", framealpha=0.9)
+    axes.set_xlabel(_literal(train.columns[0]))
+    axes.set_ylabel(_literal(train.columns[1]))
+    name = "accuracy" if model.classes else "rmse"
+    axes.set_title(f"{_literal(train.name)}: training {measure_in_words(name, measure)}")
+    return _png(figure)
+
+
+def _grid(model: Model, train: Dataset) -> tuple[tuple[list[float], list[float]], list[list[float]]]:
+    """The coordinates of a grid around the points, and the net's outputs there, row by row."""
+    products = sum(layer_in * layer_out for layer_in, layer_out in zip(model.sizes, model.sizes[1:], strict=False))
+    count = min(120, max(16, math.isqrt(PRODUCTS_PER_GRID // products)))
+    x1, x2 = (_spread(column, count) for column in zip(*train.X, strict=True))
+    with no_grad():
+        return (x1, x2), model.scores([[a, b] for b in x2 for a in x1])
+
+
+def _spread(column: Sequence[float], count: int) -> list[float]:
+    margin = 0.15 * (max(column) - min(column)) or 1.0
+    low, high = min(column) - margin, max(column) + margin
+    return [low + (high - low) * i / (count - 1) for i in range(count)]
+
+
+def _margins(columns: Sequence[Sequence[float]]) -> list[list[float]]:
+    """Per class, by how much its score exceeds the best other one: positive where it is predicted."""
+    if len(columns) == 1:
+        return [[-z for z in columns[0]], list(columns[0])]
+    rows = list(zip(*columns, strict=True))
+    return [[row[k] - max(row[:k] + row[k + 1 :]) for row in rows] for k in range(len(columns))]
+
+
+def _regions(axes: Any, x1: Sequence[float], x2: Sequence[float], margins: Sequence[Sequence[float]], shape: Any) -> None:
+    numpy = importlib.import_module("numpy")
+    for k, margin in enumerate(margins):
+        z = numpy.reshape(margin, shape)
+        if z.max() <= 0:
+            continue
+        color = COLORS[k % len(COLORS)]
+        # Darker where the net is surer, in four steps up to the largest margin.
+        levels = [z.max() * share for share in (0, 0.25, 0.5, 0.75, 1.0001)]
+        for low, alpha in zip(levels, (0.18, 0.10, 0.10, 0.10), strict=False):
+            axes.contourf(x1, x2, z, levels=[low, levels[-1]], colors=[color], alpha=alpha)
+        if z.min() < 0:
+            axes.contour(x1, x2, z, levels=[0.0], colors=["#333333"], linewidths=1.0)
+
+
+def _points(axes: Any, part: Dataset, k: int, name: str | None, color: str, marker: str) -> None:
+    chosen = [row for row, y in zip(part.X, part.y, strict=True) if y == k]
+    if chosen:
+        axes.scatter(
+            *zip(*chosen, strict=True),
+            s=28,
+            color=color,
+            edgecolors="white",
+            linewidths=0.7,
+            marker=marker,
+            label=name and _literal(name),
+        )
+
+
+def _surface(
+    figure: Any, axes: Any, x1: Sequence[float], x2: Sequence[float], z: Any, train: Dataset, test: Dataset | None
+) -> None:
+    numpy = importlib.import_module("numpy")
+    values, shape = z
+    bounds = {"vmin": min(train.y), "vmax": max(train.y)}
+    mesh = axes.contourf(x1, x2, numpy.reshape(values, shape), levels=20, cmap="viridis", extend="both", **bounds)
+    figure.colorbar(mesh, ax=axes, label=f"predicted {_literal(train.target)}")
+    for part, marker, name in ((train, "o", "training"), (test, "^", "held out")):
+        if part is not None:
+            look = {"s": 28, "cmap": "viridis", "edgecolors": "white", "linewidths": 0.7, "marker": marker, "label": name}
+            axes.scatter(*zip(*part.X, strict=True), c=part.y, **bounds, **look)
+    axes.legend(loc="best", framealpha=0.9)
+
+
+def neuron_graph(model: Model, part: Dataset) -> Dot:
+    """graph.dot: the first neuron of the net on the first sample, after a backward pass from it."""
+    neuron = copy.deepcopy(model.net.layers[0].neurons[0])  # so that labels and gradients of the net stay as they are
+    neuron.zero_grad()
+    neuron.b.label = "b"
+    inputs = []
+    for column, weight, x in zip(part.columns, neuron.w, model.inputs(part.X[:1])[0], strict=True):
+        weight.label = f"w_{column}"
+        inputs.append(Value(x, label=column, requires_grad=False))
+    output = neuron(inputs)
+    output.label = "output"
+    output.backward()
+    return draw_dot(output)
+
+
+def svg(dot: Dot) -> bytes | str:
+    """graph.svg, or in words why there is none."""
+    try:
+        return dot.pipe("svg")
+    except (MissingDependencyError, GraphError) as error:
+        return str(error)
+
+
+def _figure(width: float, height: float) -> Any:
+    figure = importlib.import_module("matplotlib.figure").Figure(figsize=(width, height), layout="constrained")
+    importlib.import_module("matplotlib.backends.backend_agg").FigureCanvasAgg(figure)
+    return figure
+
+
+def _literal(name: str) -> str:
+    """A user's text as matplotlib shall show it: dollar signs start no formula, and a leading _ hides no legend entry."""
+    return (" " if name.startswith("_") else "") + name.replace("$", r"\$")
+
+
+def _png(figure: Any) -> bytes:
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*missing from font", category=UserWarning)  # names in any script
+        figure.savefig(buffer, format="png", dpi=130)
+    return buffer.getvalue()

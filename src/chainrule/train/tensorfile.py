@@ -1,0 +1,79 @@
+"""One file, one truth: numbers as tensors, everything else as JSON in the header of the same safetensors file.
+
+Models and checkpoints are such files. They are written in one piece (folder.py), so two halves of a state can never
+disagree; they are never pickle, so reading one runs no code. Imports errors; safetensors at use.
+"""
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from chainrule.errors import MissingDependencyError, ModelFileError
+
+KEY = "chainrule"
+VERSION = 1
+
+Tensors = dict[str, npt.NDArray[Any]]
+
+
+def encode(kind: str, facts: dict[str, Any], tensors: Tensors) -> bytes:
+    """The content of a file.
+
+    kind: "model" or "checkpoint". facts: anything JSON can hold; floats come back to the last digit.
+    tensors: float64 arrays by name.
+    """
+    header = json.dumps({"kind": kind, "version": VERSION, **facts}, ensure_ascii=False)
+    # One key only: the format keeps no order among several, and equal runs shall have equal files.
+    content: bytes = _safetensors("numpy").save(tensors, metadata={KEY: header})
+    return content
+
+
+def read(path: Path, kind: str) -> tuple[dict[str, Any], Tensors]:
+    """Facts and tensors of a file of that kind; ModelFileError in one sentence for any other file."""
+    package = _safetensors("numpy")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelFileError(f"cannot read {path}: {error.strerror or error}") from None
+    try:
+        tensors: Tensors = package.load(content)
+        size = int.from_bytes(content[:8], "little")
+        metadata = json.loads(content[8 : 8 + size]).get("__metadata__") or {}
+    except Exception:  # the parser's own exception, KeyError for number formats NumPy has not, ...
+        raise ModelFileError(
+            f"{path} is no {kind} of chainrule, or it is truncated: it is not a whole safetensors file"
+        ) from None
+    return _facts(path, kind, metadata), _checked(path, tensors)
+
+
+def _facts(path: Path, kind: str, metadata: Any) -> dict[str, Any]:
+    try:
+        facts: dict[str, Any] = json.loads(metadata[KEY])
+        found, version = facts["kind"], facts["version"]
+    except (KeyError, TypeError, ValueError):
+        raise ModelFileError(f"{path} is a safetensors file, but no {kind} of `chainrule train`") from None
+    if version != VERSION:
+        raise ModelFileError(f"{path} was written in format {version!r}, and this chainrule reads format {VERSION}")
+    if found != kind:
+        raise ModelFileError(f"{path} is a {found} of chainrule, not a {kind}")
+    return facts
+
+
+def _checked(path: Path, tensors: Tensors) -> Tensors:
+    for name, tensor in tensors.items():
+        if tensor.dtype != np.float64:
+            raise ModelFileError(f"{path}: the tensor {name!r} is {tensor.dtype}, not float64")
+    return tensors
+
+
+def _safetensors(module: str) -> Any:
+    try:
+        return importlib.import_module(f"safetensors.{module}")
+    except ImportError:
+        raise MissingDependencyError(
+            "saving a model needs safetensors; install it with: pip install 'chainrule[train]'"
+        ) from None

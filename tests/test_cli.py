@@ -1,0 +1,454 @@
+"""The command line: every sentence and exit code, in this process where possible, in a pipe or terminal where it matters."""
+
+import csv
+import dataclasses
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import click
+import pytest
+
+import chainrule
+from chainrule import cli, native
+from chainrule.errors import DataError
+from chainrule.train import Config
+from chainrule.train import run as runs
+from chainrule.train.loop import Trainer
+
+BUFFERED = {name: x for name, x in os.environ.items() if name != "PYTHONUNBUFFERED"}
+COMMAND = [sys.executable, "-m", "chainrule"]
+QUICK = ["--hidden", "4", "--steps", "12", "--samples", "20"]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def run(capsys):
+    """Runs a command in this process: exit code, standard output, standard error."""
+
+    def run(*args):
+        with pytest.raises(SystemExit) as caught:
+            cli.main([str(arg) for arg in args])
+        out, err = capsys.readouterr()
+        return caught.value.code, out, err
+
+    return run
+
+
+@pytest.fixture
+def fails(run):
+    """Runs a command that must fail with one sentence and exit code 2, and gives the sentence."""
+
+    def fails(*args):
+        code, _, err = run(*args)
+        assert code == 2, err
+        assert re.fullmatch(r"chainrule: .*\n", err), err
+        return err
+
+    return fails
+
+
+@pytest.fixture
+def points(folder):
+    path = folder / "points.csv"
+    rows = "".join(f"{i % 7},{i % 5},{'near' if i % 7 + i % 5 < 5 else 'far'}\n" for i in range(35))
+    path.write_text("x,y,label\n" + rows)
+    return path
+
+
+# ---- help and words -------------------------------------------------------------------------------------------------
+
+
+def test_version(run):
+    assert run("--version") == (0, f"chainrule {chainrule.__version__}\n", "")
+
+
+@pytest.mark.parametrize("args", [(), ("--help",), ("-h",), ("train", "--help"), ("predict", "-h"), ("info", "--help")])
+def test_help(run, args):
+    code, out, err = run(*args)
+    assert (code, err) == (0, "")
+    assert out.startswith("Usage: chainrule")
+    if args[:1] != ("info",):
+        assert "Examples:" in out
+
+
+def test_the_examples_of_the_help_are_valid():
+    for command in ("train", "predict"):
+        for line in cli.cli.commands[command].epilog.splitlines():
+            words = line.split()
+            if words[:1] == ["chainrule"]:
+                cli.cli.commands[command].make_context(command, words[2:])
+
+
+def test_every_option_has_help_and_is_a_setting():
+    options = [p for p in cli.cli.commands["train"].params if isinstance(p, click.Option)]
+    assert all(p.help for p in options)
+    settings = {field.name for field in dataclasses.fields(Config)} - {"data", "output_activation"}
+    assert {p.name for p in options} == settings | {"out", "force", "resume", "checkpoint_every", "quiet"}
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["trian", "moons"], "there is no command 'trian'; did you mean 'train'?"),
+        (["zzz"], "there is no command 'zzz' (commands: info, predict, train)"),
+        (["train", "moons", "--stpes", "3"], "--steps"),
+        (["train", "mons"], "there is no data set and no file 'mons'; did you mean 'moons'?"),
+        (["train"], "say what to train on"),
+        (["train", "moons", "--steps", "many"], "'many' is not a valid integer"),
+        (["train", "moons", "--steps", "0"], "steps must be a whole number of at least 1, not 0"),
+        (["train", "moons", "--lr", "-1"], "lr must be a finite number"),
+        (["train", "moons", "--lr", "nan"], "lr must be a finite number"),
+        (["train", "moons", "--hidden", "16,x"], "'16,x' is not a list of sizes"),
+        (["train", "moons", "--hidden", "0"], "hidden must be a whole number of at least 1"),
+        (["train", "moons", "--activation", "rely"], "did you mean 'relu'?"),
+        (["train", "moons", "--optimizer", "adamm"], "did you mean 'adam"),
+        (["train", "moons", "--loss", "max_margn"], "did you mean 'max_margin'?"),
+        (["train", "moons", "--loss", "cross_entropy"], "does not fit moons"),
+        (["train", "moons", "--samples", "1"], "samples must be"),
+        (["train", "moons", "--noise", "-0.1"], "noise is a standard deviation"),
+        (["train", "moons", "--seed", "-1"], "seed must be"),
+        (["train", "moons", "--batch-size", "101"], "from 1 to 100"),
+        (["train", "moons", "--test-fraction", "1"], "below 1"),
+        (["train", "moons", "--checkpoint-every", "0"], "at least 1 step"),
+        (["train", "moons", "--target", "x"], "are for CSV files"),
+        (["train", "iris", "--noise", "1"], "takes no noise"),
+        (["train", "absent.csv", "--target", "x"], "there is no file"),
+        (["train", "points.csv"], "--target NAME"),
+        (["train", "points.csv", "--target", "lable"], "did you mean 'label'?"),
+        (["train", "points.csv", "--target", "label", "--columns", "x,z"], "has no column 'z'"),
+        (["train", "points.csv", "--target", "label", "--task", "regresion"], "did you mean 'regression'?"),
+        (["train", "points.csv", "--target", "label", "--task", "regression"], "line 2, column 'label': 'near' is not a number"),
+        (["train", "points.csv", "--target", "label", "--samples", "3"], "not for a file"),
+        (["train", "--resume", "absent"], "there is no run absent"),
+        (["train", "moons", "--resume", "absent"], "give no SOURCE"),
+        (["train", "--resume", "absent", "--lr", "1"], "--lr cannot change"),
+        (["predict", "absent"], "missing argument 'FILE'"),
+        (["predict", "absent", "points.csv"], "cannot read absent"),
+    ],
+    ids=lambda x: " ".join(x) if isinstance(x, list) else None,
+)
+def test_mistakes_are_one_sentence_and_leave_nothing(fails, points, folder, args, words):
+    assert words in fails(*args)
+    assert sorted(path.name for path in folder.iterdir()) == ["points.csv"]
+
+
+def test_debugging_shows_the_traceback(run, monkeypatch):
+    monkeypatch.setenv("CHAINRULE_DEBUG", "1")
+    code, _, err = run("train", "mons")
+    assert code == 2
+    assert "Traceback" in err
+    assert err.splitlines()[-1].startswith("chainrule: there is no data set")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (DataError("first\nsecond  third"), 2, "chainrule: first second third\n"),
+        (OSError(30, "Read-only file system", "runs"), 2, "chainrule: runs: Read-only file system\n"),
+        (KeyboardInterrupt(), 130, "\nchainrule: interrupted\n"),  # on a line of its own, after the terminal's ^C
+        (MemoryError(), 2, "chainrule: out of memory; a smaller --batch-size or --hidden needs less\n"),
+        (UnicodeEncodeError("ascii", "ä", 0, 1, "no"), 2, "chainrule: the output cannot hold 'ä' in ascii; set PYTHONUTF8=1\n"),
+    ],
+)
+def test_every_failure_is_a_sentence(run, monkeypatch, error, code, words):
+    monkeypatch.setattr(cli, "configure", lambda *args, **options: (_ for _ in ()).throw(error))
+    assert run("train", "moons") == (code, "", words)
+
+
+def test_what_is_no_user_error_is_not_hidden(monkeypatch):
+    monkeypatch.setattr(cli, "configure", lambda *args, **options: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["train", "moons"])
+
+
+# ---- train ----------------------------------------------------------------------------------------------------------
+
+
+def test_train_and_predict_a_file(run, points, folder):
+    code, out, err = run("train", "points.csv", "--target", "label", "--steps", "60", "--seed", "3")
+    assert (code, err) == (0, "")
+    assert "points.csv: 28 training samples, 7 held out, x, y; classes far, near" in out
+    assert re.search(r"^step 60/60  loss \S+  accuracy \S+ %  0 s left  \S+ steps/s$", out, re.MULTILINE)
+    assert re.search(r"^training accuracy \S+ % \(\d+ of 28\), loss", out, re.MULTILINE)
+    assert re.search(r"^held-out accuracy \S+ % on 7 samples$", out, re.MULTILINE)
+    assert "\x1b" not in out
+    code, out, err = run("predict", "runs/points-001", "points.csv")
+    rows = list(csv.DictReader(out.splitlines()))
+    assert code == 0
+    assert len(rows) == 35
+    assert {row["prediction"] for row in rows} == {"near", "far"}
+    assert all((float(row["score"]) > 0) == (row["prediction"] == "near") for row in rows)
+    right = int(re.fullmatch(r"(\d+) of 35 predictions agree with the column 'label'\n", err)[1])
+    truth = [line.split(",")[2] for line in points.read_text().splitlines()[1:]]
+    assert right == sum(row["prediction"] == t for row, t in zip(rows, truth, strict=True))
+    assert right > 28
+
+
+def test_options_reach_the_run(run, folder):
+    args = "--hidden none --activation tanh --loss bce --l2 0.5 --optimizer sgd --lr 0.25 --momentum 0.5 --weight-decay 0.125 "
+    args += "--steps 3 --batch-size 7 --seed 9 --noise 0.3 --samples 40 --test-fraction 0.25 --standardize --out here --quiet"
+    assert run("train", "circles", *args.split()) == (0, "", "")
+    found = json.loads((folder / "here/config.json").read_text())
+    expected = {
+        "hidden": [], "activation": "tanh", "loss": "binary_cross_entropy", "l2": 0.5, "optimizer": "sgd", "lr": 0.25,
+        "momentum": 0.5, "weight_decay": 0.125, "steps": 3, "batch_size": 7, "seed": 9, "noise": 0.3, "samples": 40,
+        "test_fraction": 0.25, "standardize": True, "data": "circles",
+    }  # fmt: skip
+    assert {name: found[name] for name in expected} == expected
+
+
+def test_an_existing_run_is_kept_without_force(run, fails, folder):
+    assert run("train", "moons", *QUICK, "--out", "here", "--quiet")[0] == 0
+    before = (folder / "here/metrics.csv").read_bytes()
+    assert "here exists already; choose another folder, or --force" in fails(
+        "train", "moons", *QUICK, "--out", "here", "--seed", "2"
+    )
+    assert (folder / "here/metrics.csv").read_bytes() == before
+    assert run("train", "moons", *QUICK, "--out", "here", "--seed", "2", "--force", "--quiet")[0] == 0
+    assert (folder / "here/metrics.csv").read_bytes() != before
+
+
+def test_divergence_is_a_sentence(fails, folder):
+    said = fails("train", "moons", *QUICK, "--lr", "1e200", "--loss", "mse", "--out", "here")
+    assert re.search(r"step \d+: .*first at fault is .*the last good checkpoint, of step 0, is in here", said)
+    assert (folder / "here/checkpoint.safetensors").exists()
+
+
+def test_an_interrupted_run_says_how_to_go_on(run, monkeypatch, folder):
+    advance = Trainer.advance
+
+    def interrupted(self):
+        if self.step == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+        return advance(self)
+
+    monkeypatch.setattr(Trainer, "advance", interrupted)
+    code, _, err = run("train", "moons", *QUICK, "--out", "my run")
+    assert code == 130
+    assert err == "chainrule: interrupted; step 6 of 12 is saved, go on with: chainrule train --resume 'my run'\n"
+    monkeypatch.undo()
+    monkeypatch.chdir(folder)
+    code, out, _ = run("train", "--resume", "my run")
+    assert code == 0
+    assert "run folder my run, seed 1337" in out
+    assert ", from step 6" in out
+    assert run("train", "moons", *QUICK, "--out", "whole", "--quiet")[0] == 0
+    assert (folder / "my run/metrics.csv").read_bytes() == (folder / "whole/metrics.csv").read_bytes()
+    code, out, _ = run("train", "--resume", "whole", "--steps", "15")
+    assert code == 0
+    assert len((folder / "whole/metrics.csv").read_text().splitlines()) == 1 + 16
+
+
+def test_a_full_disk_is_a_sentence(fails, monkeypatch):
+    def full(path, content):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(runs.Rows, "append", lambda self, line: full(None, None))
+    assert "No space left on device" in fails("train", "moons", *QUICK)
+
+
+# ---- predict --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def trained(run, points):
+    assert run("train", "points.csv", "--target", "label", "--loss", "bce", "--steps", "40", "--out", "model", "--quiet")[0] == 0
+    return "model"
+
+
+def test_predictions_go_by_name(run, trained, folder):
+    (folder / "a.csv").write_text("x,y\n0,1\n6,4\n")
+    (folder / "b.csv").write_text("note;y;x\nhello;1;0\nworld;4;6\n")
+    (folder / "c.csv").write_text("0,1\n6,4\n")
+    answers = {run("predict", trained, name) for name in ("a.csv", "b.csv", "c.csv")}
+    assert len(answers) == 1
+    code, out, err = answers.pop()
+    assert (code, err) == (0, "")
+    rows = list(csv.DictReader(out.splitlines()))
+    assert [row["prediction"] for row in rows] == ["near", "far"]
+    assert all(float(row["probability_far"]) + float(row["probability_near"]) == pytest.approx(1) for row in rows)
+
+
+def test_predictions_to_a_file(run, trained, folder):
+    (folder / "a.csv").write_text("x,y\n0,1\n")
+    expected = run("predict", trained, "a.csv")[1]
+    assert run("predict", f"{trained}/model.safetensors", "a.csv", "-o", "out.csv") == (0, "", "")
+    assert (folder / "out.csv").read_text() == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("x,why\n1,2\n", "has no column 'y'; did you mean 'why'?"),
+        ("x,y\n1,two\n", "a.csv, line 2, column 'y': 'two' is not a number"),
+        ("1,2,3\n", "has no header and 3 columns; the model wants x, y"),
+        ("", "the file is empty"),
+    ],
+)
+def test_files_that_cannot_be_predicted(fails, trained, folder, text, words):
+    (folder / "a.csv").write_text(text)
+    assert words in fails("predict", trained, "a.csv")
+
+
+def test_models_that_cannot_be_read(fails, trained, folder):
+    path = folder / "model/model.safetensors"
+    path.write_bytes(path.read_bytes()[:-9])
+    assert "is no model of chainrule, or it is truncated" in fails("predict", trained, "points.csv")
+    path.write_text("nonsense")
+    assert "is no model of chainrule" in fails("predict", trained, "points.csv")
+    path.write_bytes((folder / "model/checkpoint.safetensors").read_bytes())
+    assert "is a checkpoint of chainrule, not a model" in fails("predict", trained, "points.csv")
+
+
+def test_a_regression(run, folder):
+    (folder / "line.csv").write_text("x,price\n" + "".join(f"{i},{3.5 * i + 100}\n" for i in range(30)))
+    code, out, _ = run("train", "line.csv", "--target", "price", "--hidden", "none", "--steps", "200", "--out", "line")
+    assert code == 0
+    assert "target price" in out
+    assert re.search("^training rmse ", out, re.MULTILINE)
+    code, out, err = run("predict", "line", "line.csv")
+    assert [float(y) for y in out.split()[1:]] == pytest.approx([3.5 * i + 100 for i in range(30)], abs=3)
+    assert err.startswith("rmse ")
+    assert err.endswith(" on the 30 rows with a number in 'price'\n")
+
+
+# ---- info -----------------------------------------------------------------------------------------------------------
+
+
+def test_info(run, monkeypatch):
+    code, out, err = run("info")
+    assert (code, err) == (0, "")
+    facts = dict(re.split(r"\s+", line, maxsplit=1) for line in out.splitlines())
+    assert facts["chainrule"] == chainrule.__version__
+    assert facts["engine"].startswith(native.status()["engine"])
+    assert facts["python"].startswith(sys.version.split()[0])
+    for name in ("numpy", "compiler", "BLAS", "CPU", "system", "torch"):
+        assert facts[name]
+    monkeypatch.setattr(native, "status", lambda: {"engine": "pure", "reason": "no C compiler was found", "compiler": ""})
+    out = run("info")[1]
+    assert re.search(r"^engine +pure \(no C compiler was found\)$", out, re.MULTILINE)
+    assert re.search(r"^compiler +none used$", out, re.MULTILINE)
+
+
+def test_a_package_that_is_not_installed():
+    assert cli._version("surely-no-such-package") == "not installed"
+
+
+# ---- pipes, terminals, processes ------------------------------------------------------------------------------------
+
+
+def command(*args, **options):
+    return subprocess.run([*COMMAND, *args], capture_output=True, text=True, timeout=120, check=False, **options)
+
+
+def test_python_m_chainrule():
+    done = command("--version")
+    assert (done.returncode, done.stdout) == (0, f"chainrule {chainrule.__version__}\n")
+
+
+@pytest.mark.parametrize("args", ["info", "train moons --steps 40 --hidden 4 --samples 20 --out here", "train --help"])
+def test_a_reader_that_goes_away(args, folder):
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {' '.join(COMMAND)} {args} | true"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.stderr == ""
+    assert done.returncode == (0 if "moons" in args else 1)
+    assert (folder / "here/model.safetensors").exists() == ("moons" in args)
+
+
+@pytest.mark.parametrize("args", [["info"], ["train", "lecture"], ["--help"]])
+def test_standard_output_on_a_full_disk(args):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*COMMAND, *args], stdout=full, stderr=subprocess.PIPE, text=True, timeout=120, check=False, env=BUFFERED
+        )
+    assert (done.returncode, done.stderr) == (2, "chainrule: cannot write the output: No space left on device\n")
+
+
+def test_a_pipe_gets_lines_as_they_come(folder):
+    args = ["train", "moons", "--steps", "100000", "--out", "here"]
+    process = subprocess.Popen([*COMMAND, *args], stdout=subprocess.PIPE, text=True, env=BUFFERED)
+    watchdog = threading.Timer(30, process.kill)  # so that lines that never come fail the test instead of hanging it
+    watchdog.start()
+    lines = [process.stdout.readline() for _ in range(4)]
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    watchdog.cancel()
+    assert process.returncode == 130
+    assert lines[3].startswith("step      1/100000  loss 0.8958  accuracy 50.0 %")
+    assert (folder / "here/checkpoint.safetensors").exists()
+    assert not (folder / "here/model.safetensors").exists()
+
+
+def in_a_terminal(args, columns, **environment):
+    """What a command writes to a terminal of that width."""
+    process_id, terminal = pty.fork()
+    if process_id == 0:
+        os.environ.update({"TERM": "xterm-256color", "COLUMNS": str(columns), **environment})
+        os.execv(COMMAND[0], [*COMMAND, *args])
+    written, deadline = b"", time.monotonic() + 60
+    while time.monotonic() < deadline and select.select([terminal], [], [], 60)[0]:
+        try:
+            written += os.read(terminal, 65536)
+        except OSError:  # Linux: the other side is closed
+            break
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(process_id, 0)[1]), written.decode()
+
+
+@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("columns", [10, 40, 110])
+def test_a_terminal_gets_a_live_line(columns):
+    code, text = in_a_terminal(["train", "moons", *QUICK, "--out", "here"], columns)
+    assert code == 0
+    assert "\x1b[?25l" in text  # the cursor is hidden while the line redraws itself
+    assert text.count("\x1b[?25h") >= 1  # and comes back
+    assert "step 12/12" in text
+    if columns != 40:  # there it depends on the digits of the loss
+        assert ("━" in text) == (columns == 110)
+    assert "Traceback" not in text
+
+
+@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_terminals_without_colour(environment):
+    code, text = in_a_terminal(["train", "moons", *QUICK, "--out", "here"], 110, **environment)
+    assert code == 0
+    assert "step 12/12" in text
+    assert not re.search(r"\x1b\[[0-9;]*m", text)
+    if "TERM" in environment:
+        assert "\x1b" not in text
+
+
+@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+def test_the_pure_engine_trains_too(folder):
+    done = command("train", "moons", *QUICK, "--out", "pure", env={**os.environ, "CHAINRULE_PURE": "1"})
+    assert done.returncode == 0
+    assert "pure engine" in done.stdout
+    done = command("train", "--resume", "pure", "--steps", "13", env={**os.environ, "CHAINRULE_PURE": "1"})
+    assert done.returncode == 0
+
+
+def test_importing_chainrule_imports_none_of_this():
+    code = (
+        "import chainrule, sys; print([m for m in sys.modules if m.split('.')[0] in ('click', 'rich', 'matplotlib', 'sklearn')])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

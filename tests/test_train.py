@@ -1,0 +1,829 @@
+"""The training loop, run folders, checkpoints and models. The slow parts (processes that are killed) use small nets."""
+
+import json
+import math
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from chainrule import data, native, nn
+from chainrule.data import Dataset
+from chainrule.engine import Value
+from chainrule.errors import DataError, DomainError, InputError, ModelFileError, NonFiniteError, RunError
+from chainrule.train import Config, Model, Trainer, configure, nonfinite, pictures, progress, resume, tensorfile, train
+from chainrule.train import checkpoint as checkpoints
+from chainrule.train import folder as folders
+from chainrule.train import run as runs
+from chainrule.train.loop import OBJECTIVES, Objective, Record
+
+PNG = b"\x89PNG\r\n\x1a\n"
+QUICK = {"hidden": (4,), "steps": 12}
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """For tests that look at other things: drawing takes most of the time of a short run."""
+    monkeypatch.setattr(pictures, "loss_curve", lambda *args, **kwargs: PNG)
+    monkeypatch.setattr(pictures, "decision_boundary", lambda *args: PNG)
+    monkeypatch.setattr(pictures, "svg", lambda dot: "not drawn in this test")
+
+
+def quick(**chosen):
+    return configure("moons", **{**QUICK, "samples": 20, **chosen})
+
+
+def files(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+# ---- settings -------------------------------------------------------------------------------------------------------
+
+
+def test_moons_by_default_is_the_micrograd_demo():
+    from micrograd.nn import MLP
+
+    config, points = configure("moons")
+    assert (config.hidden, config.loss, config.l2, config.lr) == ((16, 16), "max_margin", 1e-4, 1.0)
+    assert (config.seed, config.steps, len(points)) == (1337, 100, 100)
+    random.seed(1337)
+    peer = MLP(2, [16, 16, 1])
+    trainer = Trainer(config, points)
+    for _ in range(2):
+        losses = [(1 + -(2 * y - 1) * peer(x)).relu() for x, y in zip(points.X, points.y, strict=True)]
+        total = sum(losses) * (1.0 / len(losses)) + 1e-4 * sum(p * p for p in peer.parameters())
+        peer.zero_grad()
+        total.backward()
+        for p in peer.parameters():
+            p.data -= (1.0 - 0.9 * trainer.step / 100) * p.grad
+        assert trainer.advance().loss == pytest.approx(total.data, rel=1e-12)
+    assert [p.data for _, p in trainer.parameters] == pytest.approx([p.data for p in peer.parameters()], rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "words"),
+    [
+        ({"lr": 0.0}, "lr must be above 0"),
+        ({"lr": math.nan}, "finite"),
+        ({"l2": -1.0}, "l2 must be"),
+        ({"steps": 0}, "steps must be a whole number of at least 1"),
+        ({"hidden": (4, 0)}, "hidden must be"),
+        ({"activation": "relo"}, "did you mean 'relu'"),
+        ({"optimizer": "adm"}, "did you mean 'adam'"),
+        ({"loss": "max_margn"}, "did you mean 'max_margin'"),
+        ({"loss": "cross_entropy"}, "does not fit moons, which is a binary task; use max_margin or binary_cross_entropy or mse"),
+        ({"momentum": 1.0}, "below 1"),
+        ({"momentum": 0.9, "optimizer": "adam"}, "belongs to sgd"),
+        ({"batch_size": 21}, "from 1 to 20"),
+        ({"batch_size": 0}, "at least 1"),
+        ({"test_fraction": 1.0}, "below 1"),
+        ({"target": "label"}, "are for CSV files"),
+        ({"stepps": 3}, "unknown setting 'stepps'; did you mean 'steps'"),
+    ],
+)
+def test_settings_are_checked(chosen, words):
+    with pytest.raises(InputError, match=words):
+        quick(**chosen)
+
+
+def test_unknown_sources():
+    with pytest.raises(InputError, match="did you mean 'circles'"):
+        configure("circle")
+    with pytest.raises(DataError, match="there is no file"):
+        configure("absent.csv", target="y")
+    with pytest.raises(InputError, match="not for a file"):
+        configure("absent.csv", samples=3)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "lr"),
+    [
+        ({}, 1.0),
+        ({"optimizer": "sgd"}, 1.0),
+        ({"optimizer": "adam"}, 0.02),
+        ({"momentum": 0.9}, 0.1),
+        ({"lr": 0.3, "momentum": 0.9}, 0.3),
+    ],
+)
+def test_the_learning_rate_fits_the_optimiser(chosen, lr):
+    assert quick(**chosen)[0].lr == pytest.approx(lr)
+
+
+def test_settings_survive_json():
+    config, _ = quick(momentum=0.5, batch_size=7, test_fraction=0.25)
+    assert Config.from_dict(json.loads(json.dumps(config.as_dict()))) == config
+    for broken in ({}, None, {"data": "moons", "color": 1}, {"data": "moons", "lr": -1.0}):
+        with pytest.raises(ModelFileError):
+            Config.from_dict(broken)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 2},
+        {"noise": 0.2},
+        {"lr": 0.5},
+        {"l2": 0.1},
+        {"momentum": 0.5, "lr": 1.0},
+        {"weight_decay": 0.1},
+        {"activation": "tanh"},
+        {"optimizer": "adam"},
+        {"optimizer": "adamw", "lr": 0.02},
+        {"loss": "bce"},
+        {"loss": "mse"},
+        {"batch_size": 5},
+        {"hidden": (5,)},
+        {"hidden": ()},
+        {"standardize": True},
+        {"test_fraction": 0.5},
+        {"steps": 13},
+    ],
+    ids=str,
+)
+def test_every_setting_changes_the_numbers(change):
+    def losses(**chosen):
+        trainer = Trainer(*quick(**chosen))
+        return [trainer.advance().loss for _ in range(3)]
+
+    assert losses(**change) != losses()
+    assert losses(**change) == losses(**change)
+
+
+# ---- one step -------------------------------------------------------------------------------------------------------
+
+
+def test_global_random_is_put_back():
+    random.seed(3)
+    before = random.getstate()
+    Trainer(*quick()).advance()
+    assert random.getstate() == before
+
+
+def test_every_task_learns(tmp_path):
+    rows = "".join(f"{x},{y},{2 * x - y + 0.25}\n" for x in range(6) for y in range(6))
+    (tmp_path / "plane.csv").write_text("x,y,z\n" + rows)
+    for source, chosen, name in (("iris", {}, "accuracy"), (str(tmp_path / "plane.csv"), {"target": "z"}, "rmse")):
+        trainer = Trainer(*configure(source, steps=60, **chosen))
+        first = trainer.advance()
+        while trainer.step < 60:
+            trainer.advance()
+        last = trainer.final_record()
+        assert trainer.measure_name == name
+        assert last.loss < 0.5 * first.loss
+        assert last.measure > 0.9 if name == "accuracy" else last.measure < 2.0
+        assert last.test_measure > 0.8 if name == "accuracy" else last.test_measure < 3.0
+
+
+def test_standardisation_is_fitted_on_the_training_part_only(tmp_path):
+    (tmp_path / "p.csv").write_text("x,label\n" + "".join(f"{i * i},{'ab'[i % 2]}\n" for i in range(40)))
+    config, points = configure(str(tmp_path / "p.csv"), target="label", test_fraction=0.5)
+    trainer = Trainer(config, points)
+    values = [row[0] for row in trainer.train.X]
+    assert trainer.model.inputs.mean[0] == pytest.approx(sum(values) / len(values))
+    assert trainer.model.inputs.mean[0] != pytest.approx(sum(row[0] for row in points.X) / 40)
+
+
+def test_a_regression_is_measured_in_its_own_unit():
+    line = Dataset("line", [[float(i)] for i in range(8)], [1000.0 * i for i in range(8)], ("x",), "y")
+    config = Config("line", hidden=(), test_fraction=0.0, loss="mse", lr=0.1, optimizer="sgd", steps=300, l2=0.0)
+    trainer = Trainer(config, line)
+    first = trainer.advance().measure
+    assert first == pytest.approx(
+        math.sqrt(sum((y - p) ** 2 for y, p in zip(line.y, _predicted_at_start(config, line), strict=True)) / 8)
+    )
+    while trainer.step < 300:
+        trainer.advance()
+    assert trainer.model.predict([[3.0]])[0] == pytest.approx(3000.0, rel=1e-3)
+
+
+def _predicted_at_start(config, points):
+    return Trainer(config, points).model.predict(points.X)
+
+
+def test_the_measure_of_a_step_is_that_before_its_update():
+    trainer = Trainer(*quick())
+    before = trainer.evaluate(trainer.train)
+    assert trainer.advance().measure == before
+
+
+# ---- NaN and infinity -----------------------------------------------------------------------------------------------
+
+
+def test_the_first_non_finite_node_is_named():
+    x = Value(800.0, label="x")
+    big = x.exp()
+    root = big - big
+    assert math.isnan(root.data)
+    assert nonfinite.describe(nonfinite.first_non_finite(root)) == "exp(x=800.0) = inf"
+    w = Value(math.nan, label="w")
+    assert nonfinite.describe(nonfinite.first_non_finite(w * 2.0)) == "the parameter w = nan"
+    assert nonfinite.first_non_finite(x * 2.0) is None
+
+
+def test_a_loss_that_runs_away_names_step_and_node():
+    trainer = Trainer(*quick(loss="mse", lr=1e200, l2=0.0))
+    trainer.advance()
+    with pytest.raises(NonFiniteError, match=r"step 1: the loss is (inf|nan); first at fault is .* = ") as caught:
+        trainer.advance()
+    assert "\n" not in str(caught.value)
+    assert all(math.isfinite(p.data) for _, p in trainer.parameters)
+
+
+def test_an_infinite_gradient_is_named(monkeypatch):
+    trainer = Trainer(*quick(l2=0.0))
+    weight = dict(trainer.parameters)["layers.1.neurons.0.b"]
+    monkeypatch.setattr(nonfinite, "first_bad_gradient", lambda ps: "the gradient of b = inf")
+    before = weight.data
+    with pytest.raises(NonFiniteError, match="step 0: a gradient is not finite; first at fault is the gradient of b = inf"):
+        trainer.advance()
+    assert weight.data == before
+
+
+def test_gradients_are_looked_at_one_by_one():
+    a, b = Value(1.0), Value(2.0)
+    a.grad, b.grad = 1.0, math.inf
+    assert nonfinite.first_bad_gradient([("a", a), ("b", b)]) == "the gradient of b = inf"
+    assert nonfinite.first_bad_gradient([("a", a)]) is None
+
+
+def test_an_update_that_overflows_is_taken_back():
+    trainer = Trainer(*quick(lr=1e308, l2=1.0))
+    before = [p.data for _, p in trainer.parameters]
+    with pytest.raises(NonFiniteError, match="step 0: the update leaves the finite numbers; first at fault is layers"):
+        trainer.advance()
+    assert [p.data for _, p in trainer.parameters] == before
+    assert trainer.step == 0
+
+
+def test_the_last_good_checkpoint_stays(tmp_path, no_pictures):
+    out = tmp_path / "run"
+    with pytest.raises(NonFiniteError, match=f"the last good checkpoint, of step 1, is in {out}"):
+        train(*quick(lr=1e100, loss="mse", l2=0.0), out, checkpoint_every=1)
+    saved = checkpoints.Checkpoint(out / "checkpoint.safetensors")
+    assert saved.facts["step"] == 1
+    assert all(np.isfinite(tensor).all() for name, tensor in saved.tensors.items() if name.startswith("weights/"))
+    assert not (out / "model.safetensors").exists()
+
+
+def test_a_domain_error_in_the_loss_names_the_step(monkeypatch, tmp_path):
+    def loss(scores, targets):
+        return sum(z.log() for z in scores)
+
+    monkeypatch.setitem(OBJECTIVES, "max_margin", Objective(loss, lambda k: k))
+    with pytest.raises(DomainError, match=r"step 1: log\(.*x > 0 \(the last good checkpoint, of step 0"):
+        train(*quick(), tmp_path / "run")
+    assert checkpoints.Checkpoint(tmp_path / "run/checkpoint.safetensors").facts["step"] == 0
+
+
+# ---- the run folder -------------------------------------------------------------------------------------------------
+
+
+def test_a_run_leaves_its_files(tmp_path):
+    out = tmp_path / "run"
+    outcome = train(*quick(test_fraction=0.2), out)
+    assert outcome.step == outcome.steps == 12
+    assert (outcome.train_size, outcome.test_size) == (16, 4)
+    found = files(out)
+    expected = set(folders.FILES) if shutil.which("dot") else set(folders.FILES) - {"graph.svg"}
+    assert set(found) == expected
+    assert found["loss.png"].startswith(PNG)
+    assert found["decision_boundary.png"].startswith(PNG)
+    assert found["graph.dot"].startswith(b"digraph")
+    assert b"w_x1" in found["graph.dot"]
+    lines = found["metrics.csv"].decode().splitlines()
+    assert lines[0] == "step,loss,accuracy,lr,test_accuracy"
+    assert [line.split(",")[0] for line in lines[1:]] == [str(k) for k in range(13)]
+    assert lines[-1].split(",")[1:] == [
+        repr(outcome.final.loss),
+        repr(outcome.final.measure),
+        "",
+        repr(outcome.final.test_measure),
+    ]
+    assert json.loads(found["config.json"])["loss"] == "max_margin"
+
+
+def test_same_seed_same_bytes(tmp_path, no_pictures):
+    for name in ("a", "b"):
+        train(*quick(batch_size=7, optimizer="adam"), tmp_path / name, checkpoint_every=5)
+    a, b = files(tmp_path / "a"), files(tmp_path / "b")
+    assert a == b
+
+
+def test_more_columns_have_no_boundary(tmp_path):
+    outcome = train(*configure("lecture", steps=3), tmp_path / "run")
+    assert not (tmp_path / "run/decision_boundary.png").exists()
+    assert any("these data have 3" in note for note in outcome.notes)
+
+
+def test_without_graphviz_it_is_said(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    outcome = train(*configure("lecture", steps=3), tmp_path / "run")
+    assert not (tmp_path / "run/graph.svg").exists()
+    assert (tmp_path / "run/graph.dot").exists()
+    assert any(note.startswith("no graph.svg: ") and "Graphviz" in note for note in outcome.notes)
+
+
+def test_default_folders_are_fresh(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = [folders.create(None, "moons") for _ in range(3)]
+    assert [str(name) for name in names] == ["runs/moons-001", "runs/moons-002", "runs/moons-003"]
+    assert str(folders.create(None, "a b/c")) == "runs/a-b-c-001"
+    Path("runs/moons-041").mkdir()
+    assert str(folders.create(None, "moons")) == "runs/moons-042"
+
+
+def test_a_folder_is_never_overwritten_unasked(tmp_path, no_pictures):
+    out = tmp_path / "run"
+    train(*quick(), out)
+    (out / "notes.txt").write_text("mine")
+    before = files(out)
+    with pytest.raises(RunError, match="exists already; choose another folder, or --force"):
+        train(*quick(seed=2), out)
+    assert files(out) == before
+    train(*quick(seed=2), out, force=True)
+    assert files(out)["metrics.csv"] != before["metrics.csv"]
+    assert (out / "notes.txt").read_text() == "mine"
+
+
+def test_an_empty_folder_will_do(tmp_path, no_pictures):
+    assert train(*quick(), tmp_path).folder == tmp_path
+
+
+def test_bad_settings_touch_no_folder(tmp_path):
+    for chosen in ({"batch_size": 99}, {"loss": "cross_entropy"}):
+        with pytest.raises(InputError):
+            train(*quick(**chosen), tmp_path / "run")
+    with pytest.raises(InputError, match="at least 1 step"):
+        train(*quick(), tmp_path / "run", checkpoint_every=0)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_path_that_cannot_be_a_folder(tmp_path):
+    (tmp_path / "file").write_text("x")
+    for force in (False, True):
+        with pytest.raises(RunError, match="cannot write"):
+            train(*quick(), tmp_path / "file" / "run", force=force)
+        with pytest.raises(RunError, match="cannot write"):
+            train(*quick(), tmp_path / "file", force=force)
+    assert (tmp_path / "file").read_text() == "x"
+
+
+def test_a_full_disk_keeps_the_checkpoint(tmp_path, monkeypatch, no_pictures):
+    written = 0
+
+    def fsync(descriptor):
+        nonlocal written
+        written += 1
+        if written > 12:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(folders.os, "fsync", fsync)
+    with pytest.raises(RunError, match=r"cannot write .*checkpoint.safetensors: No space left on device"):
+        train(*quick(), tmp_path / "run", checkpoint_every=1)
+    monkeypatch.undo()
+    saved = checkpoints.Checkpoint(tmp_path / "run/checkpoint.safetensors")
+    assert 0 < saved.facts["step"] < 12
+    assert not [path for path in (tmp_path / "run").iterdir() if path.name.endswith(".tmp")]
+
+
+def test_files_are_replaced_whole(tmp_path, monkeypatch):
+    path = tmp_path / "f"
+    folders.write_atomically(path, b"old")
+    monkeypatch.setattr(Path, "replace", lambda self, target: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        folders.write_atomically(path, b"new")
+    assert [p.name for p in tmp_path.iterdir()] == ["f"]
+    assert path.read_bytes() == b"old"
+
+
+def test_devices_are_written_to_not_replaced():
+    folders.write_atomically(Path("/dev/null"), b"x")
+    assert Path("/dev/null").is_char_device()
+    with pytest.raises(RunError, match="No space left"):
+        folders.write_atomically(Path("/dev/full"), b"x")
+
+
+def test_one_process_per_folder(tmp_path):
+    with folders.locked(tmp_path), pytest.raises(RunError, match="another process is training"), folders.locked(tmp_path):
+        pass
+
+
+# ---- checkpoints and resuming ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {},
+        {"batch_size": 7, "optimizer": "adam", "test_fraction": 0.2},
+        {"momentum": 0.9, "batch_size": 3},
+        {"optimizer": "adamw", "loss": "bce"},
+    ],
+    ids=str,
+)
+def test_a_resumed_run_gives_the_numbers_of_one_that_was_not_interrupted(tmp_path, no_pictures, monkeypatch, chosen):
+    config, points = quick(**chosen)
+    train(config, points, tmp_path / "whole")
+    advance = Trainer.advance
+
+    def interrupted(self):
+        record = advance(self)
+        if self.step == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+        return record
+
+    monkeypatch.setattr(Trainer, "advance", interrupted)
+    outcome = train(config, points, tmp_path / "parts")
+    assert (outcome.interrupted, outcome.step, outcome.final) == ("SIGINT", 5, None)
+    monkeypatch.setattr(Trainer, "advance", advance)
+    assert resume(tmp_path / "parts").final is not None
+    assert files(tmp_path / "parts") == files(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signals_save_and_handlers_are_put_back(tmp_path, no_pictures, monkeypatch, signum):
+    before = signal.getsignal(signum)
+    monkeypatch.setattr(progress.Silent, "show", lambda self, record: record.step == 2 and os.kill(os.getpid(), signum))
+    outcome = train(*quick(), tmp_path / "run")
+    assert outcome.interrupted == signum.name
+    assert checkpoints.Checkpoint(tmp_path / "run/checkpoint.safetensors").facts["step"] == 3
+    assert signal.getsignal(signum) == before
+
+
+def test_a_second_interrupt_does_not_wait(tmp_path, no_pictures, monkeypatch):
+    def impatient(self, record):
+        if record.step == 6:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(progress.Silent, "show", impatient)
+    outcome = train(*quick(), tmp_path / "run", checkpoint_every=4)
+    assert (outcome.interrupted, outcome.step) == ("SIGINT", 4)
+    assert checkpoints.Checkpoint(tmp_path / "run/checkpoint.safetensors").facts["step"] == 4
+
+
+def test_training_in_a_thread_needs_no_signals(tmp_path, no_pictures):
+    outcomes = []
+    thread = threading.Thread(target=lambda: outcomes.append(train(*quick(), tmp_path / "run")))
+    thread.start()
+    thread.join()
+    assert outcomes[0].final is not None
+
+
+KILLED = """
+import sys
+from chainrule.train import configure, train
+train(*configure("moons", hidden=(8,), steps=4000, samples=40, optimizer="adam", batch_size=10), sys.argv[1], checkpoint_every=3)
+"""
+
+
+def start(out):
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(out)], stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while not (out / "metrics.csv").exists() or len((out / "metrics.csv").read_text().splitlines()) < 12:
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    return process
+
+
+def test_kill_nine_at_any_moment(tmp_path, no_pictures):
+    steps = []
+    for attempt in range(4):
+        out = tmp_path / f"killed-{attempt}"
+        process = start(out)
+        time.sleep(0.013 * attempt)
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        saved = checkpoints.Checkpoint(out / "checkpoint.safetensors")
+        rows = (out / "metrics.csv").read_text().splitlines()
+        # At most the steps since the last checkpoint are lost: three, and the one that was being written.
+        assert saved.facts["step"] % 3 == 0
+        assert saved.facts["step"] >= len(rows) - 1 - 4
+        steps.append(saved.facts["step"])
+    assert max(steps) > 0
+    # Go on with the last of them, for a few steps, and compare with a run that nobody killed.
+    end = steps[-1] + 7
+    config, points = configure("moons", hidden=(8,), steps=4000, samples=40, optimizer="adam", batch_size=10)
+    whole = Trainer(config, points)
+    expected = [whole.advance() for _ in range(end)]
+    trainer = saved.restore(saved.config, points)
+    # Compared as text, since NaN (no held-out part) is not equal to itself.
+    assert repr(trainer.history) == repr(expected[: steps[-1]])
+    assert repr([trainer.advance() for _ in range(7)]) == repr(expected[steps[-1] :])
+
+
+def test_rows_beyond_the_checkpoint_are_cut(tmp_path, no_pictures, monkeypatch):
+    def crash(self, record):
+        if record.step == 9:
+            raise RuntimeError("pulled the plug")
+
+    monkeypatch.setattr(progress.Silent, "show", crash)
+    with pytest.raises(RuntimeError):
+        train(*quick(), tmp_path / "run", checkpoint_every=4)
+    monkeypatch.undo()
+    metrics = tmp_path / "run/metrics.csv"
+    assert len(metrics.read_text().splitlines()) == 1 + 10
+    metrics.write_text(metrics.read_text() + "10,0.")  # a row that was being written
+    seen = []
+    monkeypatch.setattr(progress.Silent, "show", lambda self, record: seen.append(metrics.read_text().splitlines()[1:]))
+    outcome = resume(tmp_path / "run")
+    assert [row.split(",")[0] for row in seen[0]] == [str(k) for k in range(9)]  # 8 from the checkpoint, and a new one
+    assert outcome.final is not None
+    assert [row.split(",")[0] for row in metrics.read_text().splitlines()[1:]] == [str(k) for k in range(13)]
+
+
+def test_resuming_what_is_complete_makes_its_files_again(tmp_path, no_pictures):
+    train(*quick(), tmp_path / "run")
+    before = files(tmp_path / "run")
+    (tmp_path / "run/model.safetensors").unlink()
+    (tmp_path / "run/config.json").unlink()
+    (tmp_path / "run/metrics.csv").write_text("nonsense")
+    resume(tmp_path / "run")
+    assert files(tmp_path / "run") == before
+
+
+def test_a_run_can_be_made_longer(tmp_path, no_pictures):
+    train(*quick(), tmp_path / "run")
+    outcome = resume(tmp_path / "run", steps=20)
+    assert outcome.step == 20
+    assert json.loads((tmp_path / "run/config.json").read_text())["steps"] == 20
+    with pytest.raises(InputError, match="has done 20 steps already"):
+        resume(tmp_path / "run", steps=5)
+    assert resume(tmp_path / "run").step == 20
+
+
+def test_what_cannot_be_resumed(tmp_path, no_pictures):
+    with pytest.raises(RunError, match="there is no run"):
+        resume(tmp_path / "absent")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RunError, match="holds no checkpoint"):
+        resume(tmp_path / "empty")
+    train(*quick(), tmp_path / "run")
+    (tmp_path / "run/config.json").write_text("{")
+    with pytest.raises(ModelFileError, match=r"config\.json cannot be read"):
+        resume(tmp_path / "run")
+
+
+def test_a_checkpoint_from_another_architecture(tmp_path, no_pictures):
+    train(*quick(), tmp_path / "four")
+    train(*quick(hidden=(5,)), tmp_path / "five")
+    shutil.copy(tmp_path / "five/checkpoint.safetensors", tmp_path / "four")
+    with pytest.raises(ModelFileError, match=r"belongs to another run: its hidden is \[5\], but in config.json it is \[4\]"):
+        resume(tmp_path / "four")
+    # The same with a file whose own parts disagree.
+    path = tmp_path / "five/checkpoint.safetensors"
+    facts, tensors = tensorfile.read(path, "checkpoint")
+    facts["config"]["hidden"] = [4]
+    path.write_bytes(tensorfile.encode("checkpoint", {k: x for k, x in facts.items() if k not in ("kind", "version")}, tensors))
+    (tmp_path / "five/config.json").unlink()
+    with pytest.raises(ModelFileError, match="belongs to another architecture"):
+        resume(tmp_path / "five")
+
+
+def test_data_that_changed_are_noticed(tmp_path, no_pictures):
+    path = tmp_path / "p.csv"
+    path.write_text("x,label\n" + "".join(f"{i},{'ab'[i % 2]}\n" for i in range(20)))
+    train(*configure(str(path), target="label", steps=3), tmp_path / "run")
+    path.write_text(path.read_text().replace("7,", "7.5,"))
+    with pytest.raises(ModelFileError, match="not those that the run began with"):
+        resume(tmp_path / "run")
+
+
+@pytest.mark.parametrize("damage", ["optimizer", "history", "step", "weight"])
+def test_a_damaged_checkpoint_is_one_sentence(tmp_path, no_pictures, damage):
+    train(*quick(), tmp_path / "run")
+    path = tmp_path / "run/checkpoint.safetensors"
+    facts, tensors = tensorfile.read(path, "checkpoint")
+    facts = {k: x for k, x in facts.items() if k not in ("kind", "version")}
+    if damage == "optimizer":
+        del facts["optimizer"]["memory"]
+    elif damage == "history":
+        del tensors["history/loss"]
+    elif damage == "step":
+        facts["step"] = 7
+    else:
+        name = next(name for name in tensors if name.startswith("weights/"))
+        tensors[name] = tensors[name] * np.nan
+    path.write_bytes(tensorfile.encode("checkpoint", facts, tensors))
+    with pytest.raises(ModelFileError, match=r"checkpoint\.safetensors"):
+        resume(tmp_path / "run")
+
+
+# ---- models ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_model_file_is_enough(tmp_path, no_pictures):
+    config, points = configure("iris", steps=5)
+    outcome = train(config, points, tmp_path / "run")
+    shutil.copy(outcome.folder / "model.safetensors", tmp_path / "alone.safetensors")
+    shutil.rmtree(outcome.folder)
+    trainer = Trainer(config, points)
+    for _ in range(5):
+        trainer.advance()
+    model = Model.load(tmp_path / "alone.safetensors")
+    assert model.scores(points.X[:9]) == trainer.model.scores(points.X[:9])
+    assert model.inputs == trainer.model.inputs
+    assert (model.classes, model.columns, model.target) == (points.classes, points.columns, "species")
+    assert set(model.predict(points.X)) <= set(points.classes)
+    # It is a file of weights for chainrule.nn too.
+    net = nn.MLP(4, [16, 16, 3]).load(tmp_path / "alone.safetensors")
+    assert net.state_dict() == model.net.state_dict()
+
+
+def test_probabilities():
+    iris = Trainer(*configure("iris", steps=1)).model
+    for row, scores in zip(iris.probabilities([[1.0, 2.0, 3.0], [800.0, 0.0, -800.0]]), ([1, 2, 3], [800, 0, -800]), strict=True):
+        assert sum(row) == pytest.approx(1)
+        assert row.index(max(row)) == scores.index(max(scores))
+    moons = Trainer(*quick(loss="bce")).model
+    assert moons.probabilities([[0.0], [2.0]]) == [[0.5, 0.5], pytest.approx([1 / (1 + math.exp(2)), 1 / (1 + math.exp(-2))])]
+    assert Trainer(*quick()).model.probabilities([[1.0]]) is None
+
+
+@pytest.fixture
+def model_file(tmp_path):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(Trainer(*quick()).model.encode())
+    return path
+
+
+@pytest.mark.parametrize("size", [0, 4, 8, 100, -1])
+def test_a_truncated_model(model_file, size):
+    model_file.write_bytes(model_file.read_bytes()[:size])
+    with pytest.raises(ModelFileError, match=r"model\.safetensors is no model of chainrule, or it is truncated"):
+        Model.load(model_file)
+
+
+def test_foreign_models(model_file, tmp_path):
+    with pytest.raises(ModelFileError, match=r"cannot read .*No such file"):
+        Model.load(tmp_path / "absent.safetensors")
+    foreign = tmp_path / "foreign.safetensors"
+    save_file({"w": np.zeros(3)}, foreign)
+    with pytest.raises(ModelFileError, match="is a safetensors file, but no model of `chainrule train`"):
+        Model.load(foreign)
+    foreign.write_text("PK\x03\x04 something else")
+    with pytest.raises(ModelFileError, match="truncated"):
+        Model.load(foreign)
+    foreign.write_bytes(checkpoints.encode(Trainer(*quick())))
+    with pytest.raises(ModelFileError, match="is a checkpoint of chainrule, not a model"):
+        Model.load(foreign)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda facts: facts.update(sizes=[2, 5, 1]),
+        lambda facts: facts.update(sizes=[3, 4, 1]),
+        lambda facts: facts.pop("classes"),
+        lambda facts: facts.update(activation="swish"),
+        lambda facts: facts["inputs"].update(scale=[0.0, 1.0]),
+        lambda facts: facts.update(columns=["x1"]),
+    ],
+)
+def test_a_model_that_does_not_hold_together(model_file, damage):
+    facts, tensors = tensorfile.read(model_file, "model")
+    damage(facts["model"])
+    model_file.write_bytes(tensorfile.encode("model", {"model": facts["model"]}, tensors))
+    with pytest.raises(ModelFileError, match=r"model\.safetensors"):
+        Model.load(model_file)
+
+
+def test_a_model_of_another_format(model_file):
+    metadata = {"chainrule": json.dumps({"kind": "model", "version": 99})}
+    save_file(load_file(model_file), model_file, metadata)
+    with pytest.raises(ModelFileError, match="format 99"):
+        Model.load(model_file)
+
+
+def test_an_unfinished_run_has_no_model(tmp_path, monkeypatch, no_pictures):
+    monkeypatch.setattr(progress.Silent, "show", lambda self, record: os.kill(os.getpid(), signal.SIGTERM))
+    outcome = train(*quick(), tmp_path / "run")
+    assert outcome.interrupted
+    with pytest.raises(ModelFileError, match="is not finished; finish it with: chainrule train --resume"):
+        Model.load(tmp_path / "run")
+
+
+# ---- pictures and progress ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", ["moons", "blobs", "plane"])
+def test_pictures_show_something(source):
+    from matplotlib.image import imread
+
+    if source == "plane":
+        points = Dataset(
+            "plane", [[float(i % 5), float(i // 5)] for i in range(25)], [float(i) for i in range(25)], ("a", "b"), "z"
+        )
+        trainer = Trainer(Config("plane", loss="mse", hidden=(4,)), points)
+    else:
+        trainer = Trainer(*configure(source, samples=20, hidden=(4,), test_fraction=0.2))
+    history = [trainer.advance() for _ in range(3)]
+    measure = history[-1].measure
+    for picture in (
+        pictures.decision_boundary(trainer.model, trainer.train, trainer.test, measure),
+        pictures.loss_curve(history, trainer.measure_name, "title", batches=True),
+    ):
+        pixels = imread(__import__("io").BytesIO(picture))
+        assert pixels.shape[0] > 400
+        assert len(np.unique(pixels.reshape(-1, pixels.shape[2]), axis=0)) > 50
+    assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
+
+
+def test_a_boundary_lies_where_the_classes_part():
+    scores = [[z] for z in (-2.0, 3.0)]
+    assert pictures._margins(list(zip(*scores, strict=True))) == [[2.0, -3.0], [-2.0, 3.0]]
+    assert pictures._margins([[1.0], [4.0], [2.0]]) == [[-3.0], [2.0], [-2.0]]
+
+
+def test_the_neuron_of_the_graph_is_a_copy():
+    trainer = Trainer(*quick())
+    trainer.advance()
+    before = [(p.label, p.grad) for _, p in trainer.parameters]
+    dot = pictures.neuron_graph(trainer.model, trainer.train)
+    assert "w_x2" in dot.source
+    assert "output" in dot.source
+    assert [(p.label, p.grad) for _, p in trainer.parameters] == before
+
+
+@pytest.mark.parametrize(
+    ("missing", "words"), [("matplotlib.backends.backend_agg", "matplotlib"), ("safetensors.numpy", "safetensors")]
+)
+def test_a_missing_package_is_told_before_any_work(tmp_path, monkeypatch, missing, words):
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(ImportError, match=rf"needs {words}; install it with: pip install 'chainrule\[train\]'"):
+        train(*quick(), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def records(count):
+    return [Record(k, 0.5, 0.75, 0.1) for k in range(count)]
+
+
+def test_plain_lines_are_few_and_regular(capsys):
+    with progress.Plain(1000, "accuracy") as display:
+        for record in records(1000):
+            display.update(record)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 21
+    assert [int(line.split()[1].split("/")[0]) for line in lines] == [1, *range(50, 1001, 50)]
+    for word in ("step   50/1000", "loss 0.5", "accuracy 75.0 %", " left", "steps/s"):
+        assert word in lines[1]
+
+
+@pytest.mark.parametrize("width", [10, 30, 60, 120])
+def test_the_live_line_fits_the_terminal(width):
+    from rich.console import Console
+
+    console = Console(width=width, force_terminal=True, file=__import__("io").StringIO())
+    display = progress.Live(100, "accuracy", console)
+    with display:
+        for record in records(100):
+            display.update(record)
+        text = display.line().plain
+    assert text.startswith("step")
+    assert len(text) < width or width == 10
+    assert ("steps/s" in text) == (width >= 120)
+    assert ("accuracy" in text) == (width >= 60)
+    assert ("━" in text or "#" in text) == (width >= 30)
+
+
+def test_nobody_reads_any_more(monkeypatch):
+    class Closed:
+        def write(self, text):
+            raise BrokenPipeError(32, "Broken pipe")
+
+        def flush(self):
+            pass
+
+    monkeypatch.setattr(sys, "stdout", Closed())
+    progress.say("hello")
+    progress.say("again")  # to nobody
+
+
+def test_every_loss_has_its_objective():
+    from chainrule.train.config import LOSSES
+
+    assert set(LOSSES) == set(OBJECTIVES)
+    assert runs.SECONDS > 0
+    assert data.NAMES
+
+
+@pytest.mark.parametrize("seed", [1337, 0, 42])
+def test_moons_end_with_every_point_right(seed):
+    trainer = Trainer(*configure("moons", seed=seed))
+    if native.status()["engine"] == "pure" and seed != 1337:
+        pytest.skip("one seed is enough on the pure engine, which takes a quarter of a minute for each")
+    while trainer.step < trainer.config.steps:
+        trainer.advance()
+    assert trainer.final_record().measure == 1.0
