@@ -161,12 +161,16 @@ def _surface(
 
 
 def neuron_graph(model: Model, part: Dataset) -> Dot:
-    """graph.dot: the first neuron of the net on the first sample, after a backward pass from it."""
-    neuron = copy.deepcopy(model.net.layers[0].neurons[0])  # so that labels and gradients of the net stay as they are
+    """graph.dot: the first neuron of the net that fires on the first sample, after a backward pass from it."""
+    sample = model.inputs(part.X[:1])[0]
+    neurons = model.net.layers[0].neurons
+    with no_grad():  # a ReLU that does not fire has nothing but zeros to show
+        chosen = next((neuron for neuron in neurons if neuron(sample) != 0), neurons[0])
+    neuron = copy.deepcopy(chosen)  # so that labels and gradients of the net stay as they are
     neuron.zero_grad()
     neuron.b.label = "b"
     inputs = []
-    for column, weight, x in zip(part.columns, neuron.w, model.inputs(part.X[:1])[0], strict=True):
+    for column, weight, x in zip(part.columns, neuron.w, sample, strict=True):
         weight.label = f"w_{column}"
         inputs.append(Value(x, label=column, requires_grad=False))
     output = neuron(inputs)
