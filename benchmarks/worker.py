@@ -124,15 +124,29 @@ def resident_bytes() -> int:
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
-def memory(value: Callable[[float], Any], nodes: int, backward: bool) -> dict[str, Any]:
+def build_choices(value: Callable[[float], Any], nodes: int) -> tuple[Any, Any, Any]:
+    """y = where(x, y, x), again and again: the operation with most inputs, whose nodes are the largest."""
+    from chainrule import where
+
+    w, x = value(CHAIN_W), value(CHAIN_X)
+    y = x
+    for _ in range(nodes):
+        y = where(x, y, x)
+    return y, w, x
+
+
+def memory(value: Callable[[float], Any], nodes: int, backward: bool, choices: bool = False) -> dict[str, Any]:
     """By how many bytes this process grows while a chain is alive, before and (where asked) after `backward()`.
+
+    choices: a chain of `where`, not of products and sums.
 
     Run it once per process: memory that an earlier graph gave back would be used again and hide the growth.
     """
-    build_chain(value, 1000)
+    build = build_choices if choices else build_chain
+    build(value, 1000)
     gc.collect()
     before = resident_bytes()
-    y, _, x = build_chain(value, nodes)
+    y, _, x = build(value, nodes)
     answer = {"built": resident_bytes() - before, "sizeof": sys.getsizeof(y)}
     if backward:
         y.backward()
@@ -157,7 +171,7 @@ def _tasks(contender: str) -> dict[str, Callable[..., Any]]:
         "moons": start,
         "steps": lambda count: moons[0].steps(count),
         "chain": lambda nodes, chains: chain(value, nodes, chains),
-        "memory": lambda nodes, backward: memory(value, nodes, backward),
+        "memory": lambda **request: memory(value, **request),
     }
 
 

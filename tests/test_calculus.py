@@ -88,3 +88,39 @@ def test_dependence_on_values_around_the_function_is_kept(engine):
     assert engine.gradients(engine.jacobian(lambda x: [w * x])(3.0)[0][0], w)[w] == 1
     assert engine.gradients(engine.hessian(lambda x: w * x**2)(3.0)[0][0], w)[w] == 2
     assert engine.grad(lambda x: engine.hessian(lambda y: x**2 * y**2)(1.0)[0][0])(3.0) == 12
+
+
+def test_derivatives_are_taken_inside_no_grad_too(engine):
+    with engine.no_grad():
+        assert engine.grad(lambda x: x * x)(3.0) == 6
+        assert engine.jacobian(lambda x: [x * x])(3.0) == [[6]]
+        assert engine.hessian(lambda x: x**3)(3.0) == [[18]]
+        assert (engine.Value(1.0) * 2).inputs == ()  # and recording is off again
+        constant = engine.Value(3.0) * 1
+    assert engine.grad(lambda x: x * x)(constant) == 6
+    assert engine.grad(lambda x: x * x)(engine.Value(3.0, requires_grad=False)) == 6
+
+
+@pytest.mark.parametrize("wrong", [(0, 0), -1, (0, -2), 2, "x", True, 0.0, None])
+def test_argnums_must_name_arguments(engine, wrong):
+    with pytest.raises(InputError, match="argnums"):
+        engine.grad(lambda a, b: a * b, argnums=wrong)(2.0, 3.0)
+
+
+def test_labels_and_the_sign_of_zero_go_in(engine):
+    with pytest.raises(ValueError, match=r"temperature=-1\.0"):
+        engine.grad(engine.log)(engine.Value(-1.0, label="temperature"))
+    seen = []
+    engine.grad(lambda x: seen.append(x.data) or x)(engine.Value(-0.0))
+    assert math.copysign(1, seen[0]) == -1
+
+
+def test_values_in_values_out_also_where_nothing_depends_on_them(engine):
+    built = engine.Value(1.0) * 2
+    assert isinstance(engine.grad(lambda x: 7)(built), engine.Value)
+
+
+def test_outer_values_in_any_output_are_kept(engine):
+    w = engine.Value(2.0)
+    rows = engine.jacobian(lambda x, *, power: [x, w * x**power])(3.0, power=1)
+    assert engine.gradients(rows[1][0], w)[w] == 1

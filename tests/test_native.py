@@ -11,6 +11,7 @@ import pytest
 
 from chainrule import native, ops
 from chainrule.native.generate import header
+from chainrule.native.sources import FILES, HERE, source_hash
 
 ROOT = Path(__file__).resolve().parents[1]
 CC = (sysconfig.get_config_var("CC") or "cc").split()[0]
@@ -56,25 +57,39 @@ def test_a_pickle_goes_from_one_engine_to_the_other(tmp_path):
         printed = python(read, CHAINRULE_PURE=reader).split()
         assert printed[0] == "x"
         assert float(printed[1]) == pytest.approx(2.9993292997390673)
+        assert float(printed[2]) == pytest.approx(1 + 4 * (1 - 0.9993292997390670**2))
 
 
 def test_an_engine_from_another_table_is_refused_with_a_warning(monkeypatch):
     class Stale:
-        TABLE_HASH = "0"
+        SOURCE_HASH = "0"
 
     monkeypatch.setattr(native.importlib, "import_module", lambda name: Stale)
     monkeypatch.delenv("CHAINRULE_PURE", raising=False)
-    with pytest.warns(RuntimeWarning, match="built from another operation table; build it again"):
+    with pytest.warns(RuntimeWarning, match="built from other sources; build it again"):
         engine, reason = native._load()
     assert engine is None
-    assert "another operation table" in reason
+    assert "other sources" in reason
 
 
 def test_the_built_engine_belongs_to_this_table():
     if native.engine is None:
         pytest.skip(f"no native engine: {native.status()['reason']}")
-    assert native.table_hash() == native.engine.TABLE_HASH
+    assert source_hash() == native.engine.SOURCE_HASH
     assert native.status()["compiler"]
+
+
+def test_every_source_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr("chainrule.native.sources.HERE", str(tmp_path / "native"))
+    (tmp_path / "native").mkdir()
+    assert source_hash() == ""  # installed without sources: nothing to compare
+    hashes = set()
+    for changed in (None, *FILES):
+        for name in FILES:
+            content = (Path(HERE) / name).read_bytes()
+            (tmp_path / "native" / name).write_bytes(content + b" " * (name == changed))
+        hashes.add(source_hash())
+    assert len(hashes) == 1 + len(FILES)
 
 
 def test_the_header_has_each_row_once():

@@ -1,6 +1,7 @@
 """The table, row by row: a new row costs no test code here. And the tester is tested."""
 
 import dataclasses
+import itertools
 import math
 import pickle
 import random
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from chainrule import ops
-from chainrule.errors import OperationError
+from chainrule.errors import DomainError, OperationError
 from chainrule.ops import BUILT_IN, Op
 
 rows = pytest.mark.parametrize("op", BUILT_IN, ids=lambda op: op.name)
@@ -39,15 +40,42 @@ def test_derivatives_agree_with_centred_differences(op):
 
 
 @rows
-def test_a_derivative_off_by_a_thousandth_is_found(op):
+@pytest.mark.parametrize("factor", [1.001, 1.00001], ids=["thousandth", "hundred-thousandth"])
+def test_a_derivative_slightly_off_is_found(op, factor):
     for i, rule in enumerate(op.derivatives):
         if rule is not None:
             wrong = [*op.derivatives]
-            wrong[i] = lambda m, y, *xs, rule=rule: 1.001 * rule(m, y, *xs)
+            wrong[i] = lambda m, y, *xs, rule=rule: factor * rule(m, y, *xs)
             spoilt = dataclasses.replace(op)
             object.__setattr__(spoilt, "derivatives", tuple(wrong))
             with pytest.raises(OperationError, match=f"by input {i}"):
                 ops.check_derivatives(spoilt)
+
+
+@rows
+def test_values_at_the_edges_are_those_of_pytorch(engine, op):
+    torch = pytest.importorskip("torch")
+    numbers = [0.0, -0.0, 1.0, -1.0, 2.0, -2.5, 1e-300, 1e300, math.inf, -math.inf, math.nan]
+    theirs = {
+        "add": torch.add, "sub": torch.sub, "mul": torch.mul, "div": torch.div, "neg": torch.neg, "pow": torch.pow,
+        "where": lambda c, a, b: torch.where(c != 0, a, b), "softplus": lambda x: torch.logaddexp(x, x * 0),
+    }  # fmt: skip
+    if op.name in ("softplus", "where"):
+        numbers = numbers[:-3]  # logaddexp of an infinite number has no slope; a NaN condition is a matter of taste
+    for point in itertools.product(numbers, repeat=op.arity):
+        xs = [engine.Value(x) for x in point]
+        ts = [torch.tensor(x, dtype=torch.float64, requires_grad=True) for x in point]
+        try:
+            y = run(engine, op, xs)
+            found = engine.gradients(y, xs)
+        except DomainError:
+            continue
+        t = theirs.get(op.name, getattr(torch, op.name, None))(*ts)
+        t.backward()
+        expected = [t.item(), *(0.0 if u.grad is None else u.grad.item() for u in ts)]
+        if op.name == "pow" and point[1] == -math.inf:
+            continue  # by the exponent, at a base of 0: -inf there, NaN here
+        np.testing.assert_allclose([y.data, *found.values()], expected, rtol=1e-12, atol=1e-300, err_msg=str(point))
 
 
 @rows
@@ -171,13 +199,17 @@ def test_a_record_validates_itself(changes, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("tanh", lambda m, x: x, [lambda m, y, x: 1.0], [(0, 1)]), "in the table already"),
+        (("tanh", lambda m, x: x, [lambda m, y, x: 1.0], [(0, 1)]), "'tanh' is built in; choose another name"),
         (("new", lambda m, x: m.log(x), [lambda m, y, x: 1 / x], [(-1, 1)]), "fails on its own domain"),
         (("new", lambda m, x: m.gamma(x), [lambda m, y, x: 1 / x], [(1, 2)]), "fails on its own domain.*gamma"),
         (("new", lambda m, x: x * math.inf, [lambda m, y, x: math.inf], [(1, 2)]), "not finite"),
         (("new", lambda m, x: x, lambda m, y, x: 1.0, [(0, 1)]), "derivatives must be a list"),
         (("new", lambda m, x: x, [lambda m, y, x: 1.0], {0: 1}), "domain must be a list"),
-        (("new", lambda m, x: m.abs(1e7 * m.sin(1e7 * x)), [lambda m, y, x: 1.0], [(0, 1)]), "no slope|centred differences"),
+        (("new", lambda m, x: m.sin(1e5 * x), [lambda m, y, x: 1e5 * m.cos(1e5 * x)], [(0, 1)]), "no slope by input 0 at most"),
+        (("new", lambda m, x: 1e-9 * x * x, [lambda m, y, x: 5e-9 * x], [(0, 1)]), "centred differences"),
+        (("new", lambda m, x: 1e9 * x * x, [lambda m, y, x: 2.001e9 * x], [(0, 1)]), "centred differences"),
+        (("class", lambda m, x: x, [lambda m, y, x: 1.0], [(0, 1)]), "must be an identifier"),
+        (("new", lambda m, x: x, [lambda m, y, x: 1.0], [frozenset("ab")]), "not a .low, high. interval"),
     ],
 )
 def test_a_bad_row_is_refused(arguments, message):
@@ -185,3 +217,21 @@ def test_a_bad_row_is_refused(arguments, message):
     with pytest.raises(OperationError, match=message):
         ops.add_row(*arguments)
     assert before == ops.TABLE
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e-3, 1e12])
+def test_small_and_large_right_rows_pass(scale):
+    ops.check_derivatives(double(forward=lambda m, x: scale * x * x, derivatives=(lambda m, y, x: 2 * scale * x,)))
+
+
+def test_at_least_half_of_the_points_must_have_a_slope():
+    # sign(sin) jumps at multiples of pi / frequency: within 1e-5 of a jump there is no slope.
+    def saw(frequency):
+        return double(
+            forward=lambda m, x: m.where(m.sin(frequency * x) > 0, 1.0, -1.0),
+            derivatives=(lambda m, y, x: 0.0,),
+        )
+
+    ops.check_derivatives(saw(2e4))  # about one point in eight is at a jump
+    with pytest.raises(OperationError, match="no slope by input 0 at most points"):
+        ops.check_derivatives(saw(2.5e5))

@@ -4,15 +4,16 @@
 14.0
 
 The functions differentiated take numbers and return numbers; while they are differentiated their arguments are Values.
-Each helper evaluates the function once per call.
+Each helper evaluates the function once per call, and records it even inside no_grad().
 
 Results are floats. They are Values, which can be differentiated again, when an argument is a Value or the function
 involves Values of its own (parameters, the variable of a derivative around this one): so no dependence gets lost, and
 `grad(grad(f))` is the second derivative. Imports engine and errors.
 """
 
+import contextlib
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from chainrule import engine
@@ -38,12 +39,13 @@ def value_and_grad(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[...,
     def wrapped(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
         full = list(args)
         indices = _indices(argnums, len(args))
-        xs = [_variable(args[i]) for i in indices]
-        for i, x in zip(indices, xs, strict=True):
-            full[i] = x
-        y = _one_number(f(*full, **kwargs))
-        again = _is_open([y], xs)
-        slopes = _slopes(y, xs, again)
+        with _recording():
+            xs = [_variable(args[i]) for i in indices]
+            for i, x in zip(indices, xs, strict=True):
+                full[i] = x
+            y = _one_number(f(*full, **kwargs))
+            again = _is_open([y], xs)
+            slopes = _slopes(y, xs, again)
         return (y if again else y.data), (slopes[0] if isinstance(argnums, int) else tuple(slopes))
 
     return wrapped
@@ -75,12 +77,13 @@ def jacobian(f: Callable[..., Any]) -> Callable[..., list[list[Any]]]:
     """
 
     @functools.wraps(f)
-    def wrapped(*args: Any) -> list[list[Any]]:
-        xs = [_variable(x) for x in args]
-        outputs = f(*xs)
-        ys = [_one_number(y) for y in (outputs if isinstance(outputs, Iterable) else [outputs])]
-        again = _is_open(ys, xs)
-        return [_slopes(y, xs, again) for y in ys]
+    def wrapped(*args: Any, **kwargs: Any) -> list[list[Any]]:
+        with _recording():
+            xs = [_variable(x) for x in args]
+            outputs = f(*xs, **kwargs)
+            ys = [_one_number(y) for y in (outputs if isinstance(outputs, Iterable) else [outputs])]
+            again = _is_open(ys, xs)
+            return [_slopes(y, xs, again) for y in ys]
 
     return wrapped
 
@@ -93,18 +96,37 @@ def hessian(f: Callable[..., Any]) -> Callable[..., list[list[Any]]]:
     """
 
     @functools.wraps(f)
-    def wrapped(*args: Any) -> list[list[Any]]:
-        xs = [_variable(x) for x in args]
-        y = _one_number(f(*xs))
-        again = _is_open([y], xs)
-        return [_slopes(first, xs, again) for first in _slopes(y, xs, create_graph=True)]
+    def wrapped(*args: Any, **kwargs: Any) -> list[list[Any]]:
+        with _recording():
+            xs = [_variable(x) for x in args]
+            y = _one_number(f(*xs, **kwargs))
+            again = _is_open([y], xs)
+            return [_slopes(first, xs, again) for first in _slopes(y, xs, create_graph=True)]
 
     return wrapped
 
 
+@contextlib.contextmanager
+def _recording() -> Iterator[None]:
+    """A derivative is asked for, so the function is recorded even inside somebody's no_grad()."""
+    before = engine._set_recording(True)
+    try:
+        yield
+    finally:
+        engine._set_recording(before)
+
+
 def _variable(x: Any) -> Any:
-    """A node of this call's own; on top of a Value that belongs to somebody else's graph."""
-    return x + 0.0 if isinstance(x, engine.Value) else engine.Value(x)
+    """A node of this call's own, of the same number and name; on top of a Value that belongs to somebody else's graph."""
+    if not isinstance(x, engine.Value):
+        return engine.Value(x)
+    if x.requires_grad:
+        opposite = -x
+        own = -opposite  # an identity that keeps the sign of a zero, unlike x + 0
+    else:
+        own = engine.Value(x.data)
+    own.label = x.label
+    return own
 
 
 def _is_open(ys: Sequence[Any], xs: Sequence[Any]) -> bool:
@@ -136,8 +158,12 @@ def _one_number(y: Any) -> Any:
 
 
 def _indices(argnums: Argnums, count: int) -> list[int]:
-    indices = [argnums] if isinstance(argnums, int) else list(argnums)
+    indices: list[Any] = list(argnums) if isinstance(argnums, (tuple, list)) else [argnums]
     for i in indices:
+        if type(i) is not int:
+            raise InputError(f"argnums is the position of an argument, or a tuple of positions, not {argnums!r}")
         if not 0 <= i < count:
             raise InputError(f"argnums names argument {i}, but the function was called with {count} positional arguments")
+    if len(set(indices)) < len(indices):
+        raise InputError(f"argnums names an argument twice: {argnums!r}")
     return indices

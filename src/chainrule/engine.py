@@ -18,14 +18,16 @@ here serves both. `CHAINRULE_PURE=1` in the environment keeps the engine pure. I
 """
 
 import contextlib
+import copy
 import importlib
 import numbers
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from chainrule import native, ops
-from chainrule.errors import GraphError, InputError, NotANumberError
+from chainrule.errors import ChainruleError, DomainError, GraphError, InputError, NotANumberError, OperationError
 from chainrule.ops import FloatMath, Op
 
 
@@ -41,19 +43,20 @@ class Node:
     # NumPy scalars give way to our operators; arrays do not, and map them over their elements (dtype object).
     __array_priority__ = -1.0
 
-    op: Op | None
-    requires_grad: bool
-
-    if TYPE_CHECKING:  # kept by the classes below: a slot, a property, or a field in C
+    if TYPE_CHECKING:  # kept by the classes below, as properties or as fields in C
         data: Any
         grad: Any
         label: Any
+        requires_grad: Any
 
         @property
         def has_grad(self) -> bool: ...  # noqa: D102
 
         @property
         def inputs(self) -> tuple[Any, ...]: ...  # noqa: D102
+
+        @property
+        def op(self) -> Op | None: ...  # noqa: D102
 
     def backward(self) -> None:
         """Set `grad` of every node below this one to the derivative of this one by it.
@@ -69,11 +72,26 @@ class Node:
         6.0
         """
         _check_root(self)
-        _backward(self)
+        _deposit(self)
 
     def zero_grad(self) -> None:
         """Forget the gradient: `grad` reads 0.0 and `has_grad` is False again."""
         del self.grad
+
+    def abs(self) -> Self:
+        """The absolute value, as abs(self)."""
+        return cast(Self, abs(cast(Any, self)))
+
+    def _backward(self) -> None:
+        """One step of the chain rule: add this node's gradient, times the local derivatives, to its inputs. micrograd's name."""
+        for x, slope in zip(self.inputs, _slopes(self), strict=False):
+            if slope is not None:
+                x.grad += self.grad * slope
+
+    def __float__(self) -> float:
+        raise NotANumberError(
+            "float() and the functions of math would lose the gradient; take chainrule's own function, or .data"
+        )
 
     @property
     def _prev(self) -> frozenset[Self]:  # micrograd's name, for programs written for it
@@ -92,18 +110,21 @@ class Node:
         return format(self.data, spec) if spec else repr(self)
 
     def __copy__(self) -> Self:
-        return cast(Self, _restore(None, _fields(self), self.inputs))
+        twin = _restore(None, _fields(self), self.inputs)
+        getattr(twin, "__dict__", {}).update(getattr(self, "__dict__", {}))
+        return cast(Self, twin)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         for node in inputs_first(self, lambda node: id(node) in memo):
-            memo[id(node)] = _restore(None, _fields(node), tuple(memo[id(x)] for x in node.inputs))
+            twin = memo[id(node)] = _restore(None, _fields(node), tuple(memo[id(x)] for x in node.inputs))
+            if own := getattr(node, "__dict__", None):  # of a subclass
+                twin.__dict__.update(copy.deepcopy(own, memo))
         return cast(Self, memo[id(self)])
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Pickle would recurse from a node into its inputs. So the first node met sends its ancestors ahead, inputs first;
-        # when their turn comes, the inputs of each are known to the pickler already.
-        ancestors = None if _emitting.active or not self.inputs else _Ancestors(self)
-        return _restore, (ancestors, _fields(self), self.inputs)
+        # Pickle would recurse from a node into its inputs. So a node sends its ancestors ahead, inputs first; when their
+        # turn comes, the inputs of each are known to the pickler already.
+        return _restore, (_ancestors(self), _fields(self), self.inputs), getattr(self, "__dict__", None) or None
 
     def _repr_html_(self) -> str | None:
         return _picture(self, "html")
@@ -153,7 +174,7 @@ def gradients(root: Node, wrt: "Node | Iterable[Node] | None" = None, *, create_
     if wrt is None:
         return found
     zero: Any = Value(0.0, requires_grad=False) if create_graph else 0.0
-    nodes = [wrt] if isinstance(wrt, Node) else list(wrt)
+    nodes = list(wrt) if isinstance(wrt, Iterable) and not isinstance(wrt, Node) else [wrt]
     for node in nodes:
         if not isinstance(node, Node):
             raise NotANumberError(f"gradients by a {type(node).__name__}: wrt takes Values")
@@ -177,13 +198,22 @@ def _node_gradients(root: Node) -> dict[Any, Any]:
         if node.op is None or node not in grads:
             continue
         for x, derivative in _edges(node):
-            dx = grads[node] * derivative(NodeMath, node, *node.inputs)
+            dx = grads[node] * _derivative_node(node, derivative)
             grads[x] = grads[x] + dx if x in grads else dx
     return grads
 
 
-def _domain_error(op: Op, inputs: Sequence[Node], backward: bool = False) -> Exception:
-    return ops.domain_error(op, [x.data for x in inputs], [x.label for x in inputs], backward=backward)
+def _derivative_node(node: Any, derivative: ops.Rule) -> Any:
+    try:
+        return derivative(NodeMath, node, *node.inputs)
+    except (TypeError, AttributeError) as error:
+        raise OperationError(
+            f"a derivative of {node.op.name} does not run on nodes ({error}); write it with operators and the functions of m"
+        ) from error
+
+
+def _domain_error(op: Op, inputs: Sequence[Node], error: Exception | None = None, backward: bool = False) -> DomainError:
+    return ops.domain_error(op, [x.data for x in inputs], [x.label for x in inputs], error, backward=backward)
 
 
 # ---- recording ------------------------------------------------------------------------------------------------------
@@ -193,11 +223,7 @@ class _Recording(threading.local):
     active = True
 
 
-class _Emitting(threading.local):
-    active = False
-
-
-_recording, _emitting = _Recording(), _Emitting()
+_recording = _Recording()
 
 
 def _set_recording(active: bool) -> bool:
@@ -237,7 +263,9 @@ def as_number(x: Any) -> float:
             raise NotANumberError(f"the integer {str(x)[:12]}... is too large for a float") from None
     if isinstance(x, Node):
         raise NotANumberError("a Value holds a number, not another Value; use it as it is, or take its .data")
-    hint = "; an array holds many numbers: make one Value of each" if hasattr(x, "__array__") else ""
+    hint = ""
+    if hasattr(x, "__array__"):
+        hint = "; make one Value of each of its numbers" if getattr(x, "ndim", 1) else "; take its .item()"
     shown = repr(x) if len(repr(x)) <= 40 else repr(x)[:37] + "..."
     raise NotANumberError(f"a Value holds one real number, not {type(x).__name__} {shown}{hint}")
 
@@ -257,6 +285,9 @@ class Value(Node):
     Values. Comparisons compare the data; hashing goes by identity, so that nodes can be kept in sets and dicts.
     Raises NotANumberError for what is no real number.
 
+    A subclass may add attributes; results of operations are plain Values. Do not keep a result in an attribute of a node it
+    was computed from: nodes are not visited by the cyclic garbage collector, so that memory would never return.
+
     >>> x = Value(0.5, label="x")
     >>> y = 2 * x + x**2
     >>> y.backward()
@@ -266,21 +297,24 @@ class Value(Node):
 
     # Two slots for the inputs, not a tuple: half as many objects for the garbage collector to visit. The first input is
     # in `_a`; `_b` is None, the second input, or a tuple of all the others. `_grad` and `_label` stay unset until they are
-    # given: most nodes never have a label, and "no gradient yet" is not the same as 0.
-    __slots__ = ("_a", "_b", "_data", "_grad", "_label", "op", "requires_grad")
+    # given: most nodes never have a label, and "no gradient yet" is not the same as 0. `_row` is the op, and `_wanted` says
+    # whether a gradient is.
+    __slots__ = ("_a", "_b", "_data", "_grad", "_label", "_row", "_wanted")
 
     def __init__(self, data: Any, *, label: str = "", requires_grad: bool = True) -> None:
         self._data: float = data if type(data) is float else as_number(data)
-        self.op = None
+        self._row: Op | None = None
         self._a: Any = None
         self._b: Any = None
         if label != "":
             self.label = label
-        self.requires_grad = bool(requires_grad)
+        self._wanted = bool(requires_grad)
 
     @property
     def data(self) -> float:
-        """The number. Assigning one, as optimisers do, changes this node and no other."""
+        """The number. Assigning one, as optimisers do, changes this node and no other: results keep the number they were
+        computed with, so run the forward pass again before the next backward().
+        """
         return self._data
 
     @data.setter
@@ -314,6 +348,20 @@ class Value(Node):
     @label.setter
     def label(self, label: str) -> None:
         self._label = _checked_label(label)
+
+    @property
+    def op(self) -> Op | None:
+        """The row of the table that made this node; None for a leaf."""
+        return self._row
+
+    @property
+    def requires_grad(self) -> bool:
+        """False for a constant, which backward passes skip."""
+        return self._wanted
+
+    @requires_grad.setter
+    def requires_grad(self, wanted: bool) -> None:
+        self._wanted = bool(wanted)
 
     @property
     def inputs(self) -> tuple["Value", ...]:
@@ -386,7 +434,7 @@ def apply(op: Op, *xs: Any) -> Value:
     5.0
     """
     if len(xs) != op.arity:
-        raise InputError(f"{op.name} takes {op.arity} inputs, not {len(xs)}")
+        raise InputError(f"{op.name} takes {op.arity} input{'s' * (op.arity != 1)}, not {len(xs)}")
     return _apply(op, *xs)
 
 
@@ -399,17 +447,32 @@ def _apply(op: Op, *xs: Any) -> Value:
 
 
 def _evaluate(op: Op, inputs: Sequence[Node]) -> float:
+    return _run(op, op.forward, inputs, [x.data for x in inputs])
+
+
+def _run(op: Op, rule: ops.Rule, inputs: Sequence[Node], numbers: Sequence[float], backward: bool = False) -> float:
+    """What a rule gives for these numbers, as a float; its failures are worded, its own exceptions kept as the cause."""
     try:
-        return as_number(op.forward(FloatMath, *[x.data for x in inputs]))
-    except (ArithmeticError, ValueError):
-        raise _domain_error(op, inputs) from None
+        y = rule(FloatMath, *numbers)
+    except ChainruleError:
+        raise
+    except (ArithmeticError, ValueError) as error:
+        raise _domain_error(op, inputs, error, backward) from (None if op in ops.BUILT_IN else error)
+    if not _is_number(y):
+        what = f"gives {type(y).__name__} {y!r}, not a real number"
+        raise (
+            _domain_error(op, inputs, DomainError(what), backward)
+            if isinstance(y, complex)
+            else OperationError(f"a rule of operation {op.name!r} {what}")
+        )
+    return as_number(y)
 
 
 _PLAIN = {op for op in ops.BUILT_IN if op.arity <= 2}
 
 
 def _connect(node: Value, op: Op, inputs: Sequence[Any]) -> None:
-    node.op, node.requires_grad = op, True
+    node._row, node._wanted = op, True
     node._a, *others = inputs
     # Registered rows keep a tuple, which sends them past the fast branches below: their rules may give any number, or None.
     node._b = tuple(others) if op not in _PLAIN else others[0] if others else None
@@ -425,18 +488,18 @@ def _unary(op: Op) -> Callable[[Value], Value]:
     def method(x: Value) -> Value:
         try:
             data = forward(FloatMath, x._data)
-        except (ArithmeticError, ValueError):
-            raise _domain_error(op, (x,)) from None
+        except (ArithmeticError, ValueError) as error:
+            raise _domain_error(op, (x,), error) from None
         node = new(Value)
         node._data = data
-        if x.requires_grad and _recording.active:
-            node.op = op
+        if x._wanted and _recording.active:
+            node._row = op
             node._a = x
             node._b = None
-            node.requires_grad = True
+            node._wanted = True
         else:
-            node.op = node._a = node._b = None
-            node.requires_grad = False
+            node._row = node._a = node._b = None
+            node._wanted = False
         return node
 
     return method
@@ -450,18 +513,18 @@ def _binary(op: Op) -> Callable[[Value, Any], Value]:
             return cast(Value, NotImplemented)
         try:
             data = forward(FloatMath, a._data, b._data)
-        except (ArithmeticError, ValueError):
-            raise _domain_error(op, (a, b)) from None
+        except (ArithmeticError, ValueError) as error:
+            raise _domain_error(op, (a, b), error) from None
         node = new(Value)
         node._data = data
-        if (a.requires_grad or b.requires_grad) and _recording.active:
-            node.op = op
+        if (a._wanted or b._wanted) and _recording.active:
+            node._row = op
             node._a = a
             node._b = b
-            node.requires_grad = True
+            node._wanted = True
         else:
-            node.op = node._a = node._b = None
-            node.requires_grad = False
+            node._row = node._a = node._b = None
+            node._wanted = False
         return node
 
     return method
@@ -476,6 +539,10 @@ def _swapped(method: Callable[[Value, Any], Value]) -> Callable[[Value, Any], Va
     return swapped
 
 
+def _named(op: Op) -> Callable[[Value, Any], Value]:
+    return lambda a, b: apply(op, a, b)  # unlike an operator it has no other side to ask: a wrong operand is an error
+
+
 def _add_methods() -> None:
     for op in ops.BUILT_IN:
         if op.arity == 1:
@@ -484,7 +551,7 @@ def _add_methods() -> None:
             _add_method(op.method, _binary(op), op)
             _add_method(op.method.replace("__", "__r", 1), _swapped(_binary(op)), op)
         elif op.arity == 2:
-            _add_method(op.method, lambda a, b, op=op: apply(op, a, b), op)
+            _add_method(op.method, _named(op), op)
 
 
 def _add_method(name: str, method: Any, op: Op) -> None:
@@ -502,49 +569,52 @@ def _number_gradients(root: Any) -> dict[Any, float]:
     grads[root] = 1.0
     try:
         for node in reversed(grads):
-            op, a, b = node.op, node._a, node._b
+            op, a, b = node._row, node._a, node._b
             if op is None:
                 continue
             g = grads[node]
-            if op is _ADD and a.requires_grad and b.requires_grad:  # nearly all nodes of a net are sums and products,
+            if op is _ADD and a._wanted and b._wanted:  # nearly all nodes of a net are sums and products,
                 grads[a] += g
                 grads[b] += g
-            elif op is _MUL and a.requires_grad and b.requires_grad:  # so their two rows are written out
+            elif op is _MUL and a._wanted and b._wanted:  # so their two rows are written out
                 grads[a] += g * b._data
                 grads[b] += g * a._data
             elif b is None:
-                if a.requires_grad:
+                if a._wanted:
                     grads[a] += g * op.derivatives[0](FloatMath, node._data, a._data)
             elif type(b) is not tuple:
                 by_a, by_b = op.derivatives
-                if a.requires_grad:
+                if a._wanted:
                     grads[a] += g * by_a(FloatMath, node._data, a._data, b._data)
-                if b.requires_grad:
+                if b._wanted:
                     grads[b] += g * by_b(FloatMath, node._data, a._data, b._data)
             else:
                 for x, slope in zip(node.inputs, _slopes(node), strict=True):
-                    if slope is not None:
+                    if slope is not None and x in grads:
                         grads[x] += g * slope
-    except (ArithmeticError, ValueError):
-        raise _domain_error(op, node.inputs, backward=True) from None
+    except (ArithmeticError, ValueError) as error:
+        raise error if isinstance(error, ChainruleError) else _domain_error(op, node.inputs, backward=True) from None
+    except KeyError as error:
+        if not isinstance(error.args[0], Node):
+            raise
+        raise GraphError("requires_grad was changed while a backward pass was running") from None
     return grads
 
 
 def _slopes(node: Any) -> list[float | None]:
     """The local derivative by each input; None where no gradient flows."""
-    xs = [x.data for x in node.inputs]
-    try:
-        return [
-            as_number(derivative(FloatMath, node.data, *xs)) if derivative and x.requires_grad else None
-            for x, derivative in zip(node.inputs, node.op.derivatives, strict=True)
-        ]
-    except (ArithmeticError, ValueError):
-        raise _domain_error(node.op, node.inputs, backward=True) from None
+    if node.op is None:
+        return []
+    numbers = [node.data, *(x.data for x in node.inputs)]
+    return [
+        _run(node.op, derivative, node.inputs, numbers, backward=True) if derivative and x.requires_grad else None
+        for x, derivative in zip(node.inputs, node.op.derivatives, strict=True)
+    ]
 
 
-def _backward(root: Any) -> None:
+def _deposit(root: Any) -> None:
     for node, gradient in _number_gradients(root).items():
-        if node.op is None and node.has_grad:
+        if node._row is None and node.has_grad:
             node._grad += gradient
         else:
             node._grad = gradient
@@ -571,10 +641,10 @@ def _differentiable(root: Any) -> dict[Any, float]:
                 done[node] = 0.0
             elif type(b) is tuple:
                 stack += (node, None, *(x for x, _ in _edges(node)))
-            elif b is not None and b.requires_grad:
-                stack += (node, None, a, b) if a.requires_grad else (node, None, b)
+            elif b is not None and b._wanted:
+                stack += (node, None, a, b) if a._wanted else (node, None, b)
             else:
-                stack += (node, None, a) if a.requires_grad else (node, None)
+                stack += (node, None, a) if a._wanted else (node, None)
     return done
 
 
@@ -597,24 +667,29 @@ def _fields(node: Node) -> tuple[Any, ...]:
     return type(node), op, node.data, node.grad if node.has_grad else None, node.label, node.requires_grad
 
 
-def _restore(_ancestors: Any, fields: tuple[Any, ...], inputs: Sequence[Any]) -> Node:
-    kind, op, data, grad, label, requires_grad = fields
-    node = _make(ops.lookup(op) if op else None, inputs, data, grad, label, requires_grad)
-    if type(node) is kind:
-        return node
-    if node.op is not None:
-        raise GraphError(f"a {kind.__name__} cannot be restored as the result of an operation")
-    leaf = cast(Node, kind(data, label=label, requires_grad=requires_grad))
+def _restore(_sent_ahead: Any, fields: tuple[Any, ...], inputs: Sequence[Any]) -> Node:
+    kind, name, data, grad, label, requires_grad = fields
+    op = ops.lookup(name) if name else None
+    if len(inputs) != (op.arity if op else 0):
+        raise GraphError(f"a stored {name or 'leaf'} has {len(inputs)} inputs; operation {name!r} is not what it was")
+    if op or kind is Value:
+        return _make(op, inputs, data, grad, label, requires_grad)
+    leaf = kind.__new__(kind)
+    Value.__init__(leaf, data, label=label, requires_grad=requires_grad)
     if grad is not None:
         leaf.grad = grad
-    return leaf
+    return cast(Node, leaf)
 
 
 class _Ancestors:
-    """Pickled as a list of all nodes below one, inputs first; while it is being written, nodes need not send theirs."""
+    """Pickled as a list of nodes, inputs first; while it is being written, the nodes in it need not send theirs.
 
-    def __init__(self, root: Node) -> None:
-        self.root = root
+    The pickler keeps it alive as long as it remembers what it has written. So `sent` tells the next node of the same dump
+    what need not be sent again, and pickling many nodes of one graph takes linear time.
+    """
+
+    def __init__(self, nodes: list[Any], sent: set[Any]) -> None:
+        self.nodes, self.sent = nodes, sent
 
     def __reduce__(self) -> tuple[Any, ...]:
         return list, (), None, self._emit()
@@ -622,9 +697,31 @@ class _Ancestors:
     def _emit(self) -> Iterator[Node]:
         _emitting.active = True
         try:
-            yield from inputs_first(self.root)[:-1]
+            yield from self.nodes
         finally:
             _emitting.active = False
+
+
+class _Emitting(threading.local):
+    active = False
+    latest: Callable[[], _Ancestors | None] = staticmethod(lambda: None)
+
+
+_emitting = _Emitting()
+
+
+def _ancestors(root: Node) -> _Ancestors | None:
+    if _emitting.active or not root.inputs:
+        return None
+    latest = _emitting.latest()
+    sent = set() if latest is None else latest.sent
+    nodes = inputs_first(root, sent.__contains__)[:-1]
+    sent.update(nodes, [root])
+    if not nodes:
+        return None
+    ancestors = _Ancestors(nodes, sent)
+    _emitting.latest = weakref.ref(ancestors)
+    return ancestors
 
 
 # ---- functions of the table -----------------------------------------------------------------------------------------
@@ -647,6 +744,7 @@ def register(
     *,
     symbol: str = "",
     doc: str = "",
+    replace: bool = False,
 ) -> Callable[..., Value]:
     """Add an operation of your own to the table and return the function that applies it.
 
@@ -655,6 +753,7 @@ def register(
     derivatives: one `lambda m, y, x: ...` per input; y is the output. None for an input that is a choice.
     domain: one `(low, high)` per input; the derivatives are checked there against centred differences, now.
     symbol, doc: what pictures show (default: the name), and one sentence.
+    replace: True takes the place of an earlier registration of that name, as running a notebook cell again does.
 
     Raises OperationError when a derivative is wrong or the parts do not fit. The third Legendre polynomial:
 
@@ -664,7 +763,7 @@ def register(
     >>> x.grad
     0.375
     """
-    return _function(ops.add_row(name, forward, derivatives, domain, symbol=symbol, doc=doc))
+    return _function(ops.add_row(name, forward, derivatives, domain, symbol=symbol, doc=doc, replace=replace))
 
 
 class NodeMath:
@@ -706,7 +805,7 @@ def _use(twin: Any) -> None:
         inputs_first=walk,
         _apply=twin.apply,
         _make=twin.make,
-        _backward=twin.backward,
+        _deposit=twin.backward,
         _number_gradients=twin.number_gradients,
         _set_recording=twin.set_recording,
     )

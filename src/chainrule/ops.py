@@ -17,11 +17,13 @@ Imports nothing of ours but the exceptions.
 """
 
 import inspect
+import keyword
 import math
 import random
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from chainrule.errors import DivisionByZeroError, DomainError, OperationError
 
@@ -61,7 +63,7 @@ class Op:
         object.__setattr__(self, "derivatives", tuple(self.derivatives))
         object.__setattr__(self, "domain", tuple(self.domain))
         object.__setattr__(self, "method", self.method or self.name)
-        if not (isinstance(self.name, str) and self.name.isidentifier()):
+        if not (isinstance(self.name, str) and self.name.isidentifier() and not keyword.iskeyword(self.name)):
             raise OperationError(f"an operation's name must be an identifier, not {self.name!r}")
         if not self.derivatives:
             raise OperationError(f"operation {self.name!r} needs at least one input")
@@ -113,6 +115,8 @@ def _count_parameters(rule: Rule) -> int:
 
 
 def _is_interval(interval: Any) -> bool:
+    if not isinstance(interval, (frozenset, tuple, list)) or not all(isinstance(x, (int, float)) for x in interval):
+        return False
     if isinstance(interval, frozenset):
         return len(interval) > 0
     return len(interval) == 2 and math.isfinite(interval[0]) and math.isfinite(interval[1]) and interval[0] < interval[1]
@@ -126,6 +130,8 @@ def _exp(x: float) -> float:
 
 
 def _pow(a: float, b: float) -> float:
+    if a == 0 and b < 0 and math.isfinite(b):
+        raise ZeroDivisionError
     # math.pow, unlike a ** b, never answers with a complex number.
     try:
         return math.pow(a, b)
@@ -150,7 +156,7 @@ def _where(condition: float, a: float, b: float) -> float:
     return a if condition else b
 
 
-class FloatMath:
+class _FloatMath:
     """`m` for Python floats: the math module, with IEEE infinities for overflow and errors for leaving a domain."""
 
     abs = staticmethod(abs)
@@ -166,6 +172,12 @@ class FloatMath:
     sqrt = staticmethod(math.sqrt)
     tanh = staticmethod(math.tanh)
     where = staticmethod(_where)
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"m has no {name!r}; it has {', '.join(INTRINSICS)}")
+
+
+FloatMath = _FloatMath()
 
 
 def _row(
@@ -203,8 +215,9 @@ _row("pow", "**", lambda m, a, b: m.pow(a, b),
      # a ** 0 is the constant 1, also at a = 0, where b * a ** (b - 1) would divide by zero.
      (lambda m, y, a, b: m.where(b == 0, 0.0, b * m.pow(a, m.where(b == 0, 1.0, b - 1.0))),
       # By the exponent there is a slope only for a positive base; at a = 0 it is the limit 0, below it is NaN.
-      lambda m, y, a, b: m.where(a > 0, y * m.log(m.where(a > 0, a, 1.0)), m.where(a == 0, 0.0, math.nan))),
-     (POSITIVE, REAL), "The real power a ** b; the base is negative only for integer b.", "__pow__")
+      lambda m, y, a, b: m.where(a > 0, y * m.log(m.where(a > 0, a, 1.0)),
+                                     m.where(a == 0, m.where(b >= 0, 0.0, math.nan), math.nan))),
+     (POSITIVE, REAL), "The real power a ** b; a negative base needs an integer exponent.", "__pow__")
 _row("exp", "exp", lambda m, x: m.exp(x),
      (lambda m, y, x: y,), (REAL,), "The exponential function.")
 _row("log", "log", lambda m, x: m.log(x),
@@ -222,19 +235,19 @@ _row("tanh", "tanh", lambda m, x: m.tanh(x),
 _row("sigmoid", "sigmoid", lambda m, x: m.sigmoid(x),
      (lambda m, y, x: y * (1.0 - y),), (REAL,), "The logistic function 1 / (1 + exp(-x)).")
 _row("relu", "ReLU", lambda m, x: m.where(x < 0, 0.0, x),  # this way round a NaN stays a NaN
-     (lambda m, y, x: m.where(x > 0, 1.0, 0.0),), (REAL,), "The rectifier max(x, 0); its slope at 0 is taken as 0.")
+     (lambda m, y, x: m.where(x <= 0, 0.0, 1.0),), (REAL,), "The rectifier max(x, 0); its slope at 0 is taken as 0.")
 _row("softplus", "softplus", lambda m, x: m.maximum(x, 0.0) + m.log1p(m.exp(-m.abs(x))),
      (lambda m, y, x: m.sigmoid(x),), (REAL,), "log(1 + exp(x)), without overflow.")
 _row("abs", "abs", lambda m, x: m.abs(x),
      (lambda m, y, x: m.where(x > 0, 1.0, m.where(x < 0, -1.0, 0.0)),), (REAL,),
      "The absolute value; its slope at 0 is taken as 0.", "__abs__")
 _row("maximum", "max", lambda m, a, b: m.maximum(a, b),
-     (lambda m, y, a, b: m.where(a > b, 1.0, m.where(a == b, 0.5, 0.0)),
-      lambda m, y, a, b: m.where(b > a, 1.0, m.where(a == b, 0.5, 0.0))), (REAL, REAL),
+     (lambda m, y, a, b: m.where(a < b, 0.0, m.where(a == b, 0.5, 1.0)),
+      lambda m, y, a, b: m.where(b < a, 0.0, m.where(a == b, 0.5, 1.0))), (REAL, REAL),
      "The larger of a and b; a tie gives half of the gradient to each, as in PyTorch.")
 _row("minimum", "min", lambda m, a, b: m.minimum(a, b),
-     (lambda m, y, a, b: m.where(a < b, 1.0, m.where(a == b, 0.5, 0.0)),
-      lambda m, y, a, b: m.where(b < a, 1.0, m.where(a == b, 0.5, 0.0))), (REAL, REAL),
+     (lambda m, y, a, b: m.where(a > b, 0.0, m.where(a == b, 0.5, 1.0)),
+      lambda m, y, a, b: m.where(b > a, 0.0, m.where(a == b, 0.5, 1.0))), (REAL, REAL),
      "The smaller of a and b; a tie gives half of the gradient to each, as in PyTorch.")
 _row("where", "where", lambda m, c, a, b: m.where(c, a, b),
      (None, lambda m, y, c, a, b: m.where(c, 1.0, 0.0), lambda m, y, c, a, b: m.where(c, 0.0, 1.0)),
@@ -256,7 +269,14 @@ def lookup(name: str) -> Op:
 
 
 def add_row(
-    name: str, forward: Rule, derivatives: Sequence[Rule | None], domain: Sequence[Interval], *, symbol: str = "", doc: str = ""
+    name: str,
+    forward: Rule,
+    derivatives: Sequence[Rule | None],
+    domain: Sequence[Interval],
+    *,
+    symbol: str = "",
+    doc: str = "",
+    replace: bool = False,
 ) -> Op:
     """Check a new operation numerically on its domain, add it to the table and return it.
 
@@ -264,9 +284,11 @@ def add_row(
     is taken, the parts do not fit, or a derivative disagrees with the forward rule.
     """
     derivatives, domain = _as_tuple(derivatives, "derivatives", name), _as_tuple(domain, "domain", name)
-    if name in TABLE:
-        raise OperationError(f"operation {name!r} is in the table already")
     op = Op(name, symbol or name, forward, derivatives, domain, doc or f"The registered operation {name}.")
+    if TABLE.get(name) in BUILT_IN:
+        raise OperationError(f"operation {name!r} is built in; choose another name")
+    if name in TABLE and not replace:
+        raise OperationError(f"operation {name!r} is in the table already; replace=True takes its place")
     check_derivatives(op)
     TABLE[name] = op
     return op
@@ -282,33 +304,43 @@ def check_derivatives(op: Op, samples: int = 25, tolerance: float = 1e-6) -> Non
     """Compare each local derivative with centred differences at points drawn from the domain.
 
     Points on a kink, where the two one-sided slopes differ, prove nothing and are passed over; at least half of the
-    points must count. The relative error |d - n| / max(|d|, |n|, 1e-2) may reach `tolerance`: rounding leaves about
-    1e-10 / h, a wrong rule leaves more (CS231n notes, "Gradient checks"). Raises OperationError naming the input, the
-    point and both numbers.
+    points must count. The relative error |d - n| / max(|d|, |n|, a hundredth of the largest slope) may reach
+    `tolerance`, beyond what rounding leaves: a few eps * |y| / h (CS231n notes, "Gradient checks"). Raises OperationError
+    naming the input, the point and both numbers.
     """
     rng = random.Random(op.name)  # the same points in every process
     for i, derivative in enumerate(op.derivatives):
-        if derivative is None:
-            continue
-        counted = 0
-        for _ in range(samples):
-            xs = op.sample(rng)
-            exact, low, high = _slopes(op, derivative, xs, i)
-            if abs(high - low) > 1e-3 * max(1.0, abs(high), abs(low)):
-                continue
-            counted += 1
-            numeric = (low + high) / 2.0
-            if not abs(exact - numeric) <= tolerance * max(abs(exact), abs(numeric), 1e-2):
-                raise OperationError(
-                    f"operation {op.name!r}: at {_point(xs)} the derivative by input {i} is {exact:.9g}, "
-                    f"but centred differences of its forward give {numeric:.9g}"
-                )
-        if counted < samples / 2:
-            raise OperationError(f"operation {op.name!r}: no slope by input {i} at most points of its domain; narrow it")
+        if derivative is not None:
+            probes = [_probe(op, derivative, op.sample(rng), i) for _ in range(samples)]
+            largest = max(max(abs(probe.low), abs(probe.high)) for probe in probes)
+            smooth = [probe for probe in probes if abs(probe.high - probe.low) <= 1e-3 * largest + 4 * probe.rounding]
+            if len(smooth) < samples / 2:
+                raise OperationError(f"operation {op.name!r}: no slope by input {i} at most points of its domain; narrow it")
+            for probe in smooth:
+                _judge(op, i, probe, largest, tolerance)
 
 
-def _slopes(op: Op, derivative: Rule, xs: list[float], i: int) -> tuple[float, float, float]:
-    """The derivative rule at xs, and the slopes of the forward rule just below and just above it."""
+class _Probe(NamedTuple):
+    """At xs: the derivative rule, the slopes of the forward rule just below and above, and what rounding does to those."""
+
+    xs: list[float]
+    exact: float
+    low: float
+    high: float
+    rounding: float
+
+
+def _judge(op: Op, i: int, probe: _Probe, largest: float, tolerance: float) -> None:
+    numeric = (probe.low + probe.high) / 2.0
+    scale = max(abs(probe.exact), abs(numeric), largest / 100)
+    if not abs(probe.exact - numeric) <= tolerance * scale + probe.rounding:
+        raise OperationError(
+            f"operation {op.name!r}: at {_point(probe.xs)} the derivative by input {i} is {probe.exact:.9g}, "
+            f"but centred differences of its forward give {numeric:.9g}"
+        )
+
+
+def _probe(op: Op, derivative: Rule, xs: list[float], i: int) -> _Probe:
     h = 1e-5 * max(1.0, abs(xs[i]))
     try:
         below, here, above = (op.forward(FloatMath, *xs[:i], x, *xs[i + 1 :]) for x in (xs[i] - h, xs[i], xs[i] + h))
@@ -318,23 +350,36 @@ def _slopes(op: Op, derivative: Rule, xs: list[float], i: int) -> tuple[float, f
         raise OperationError(f"operation {op.name!r} fails on its own domain at {_point(xs)}: {error}") from error
     if not finite:
         raise OperationError(f"operation {op.name!r} or its derivative by input {i} is not finite at {_point(xs)}")
-    return slopes
+    return _Probe(xs, *slopes, rounding=8 * sys.float_info.epsilon * max(abs(below), abs(above)) / h)
 
 
 def _point(xs: Sequence[float]) -> str:
     return "(" + ", ".join(f"{x:.6g}" for x in xs) + ")"
 
 
-def domain_error(op: Op, xs: Sequence[float], labels: Sequence[str], *, backward: bool = False) -> DomainError:
-    """The exception for a row that failed at these inputs, with their labels where they have them."""
+def domain_error(
+    op: Op, xs: Sequence[float], labels: Sequence[str], error: Exception | None = None, *, backward: bool = False
+) -> DomainError:
+    """The exception for a row that failed at these inputs, with their labels where they have them.
+
+    error: what the rule raised; None when only that it failed is known, and then it is run again to see.
+    """
     shown = [f"{label}={x!r}" if label else f"{x!r}" for x, label in zip(xs, labels, strict=True)]
-    expression = f"{shown[0]} {op.symbol} {shown[1]}" if op.method.startswith("__") and op.arity == 2 else None
-    expression = expression or f"{op.name}({', '.join(shown)})"
-    divides_by_zero = (op.name == "div" and xs[1] == 0) or (op.name == "pow" and xs[0] == 0)
+    infix = op.method.startswith("__") and op.arity == 2
+    expression = f"{shown[0]} {op.symbol} {shown[1]}" if infix else f"{op.name}({', '.join(shown)})"
+    if op not in BUILT_IN:
+        kind = DivisionByZeroError if isinstance(error, ZeroDivisionError) else DomainError
+        return kind(f"{'the derivative of ' * backward}{expression} fails: {error}")
     if backward:
         return DomainError(f"the derivative of {expression} does not exist at this point")
-    if divides_by_zero:
+    if isinstance(error or _failure(op, xs), ZeroDivisionError):
         return DivisionByZeroError(f"{expression} divides by zero")
-    if op.name == "pow":
-        return DomainError(f"{expression} is not a real number: a negative base needs an integer exponent")
     return DomainError(f"{expression} is outside the domain of {op.name}: {op.doc[0].lower()}{op.doc[1:]}")
+
+
+def _failure(op: Op, xs: Sequence[float]) -> Exception | None:
+    try:
+        op.forward(FloatMath, *xs)
+    except (ArithmeticError, ValueError) as error:
+        return error
+    return None

@@ -6,11 +6,10 @@ goes through and leaves a note in `_build.json`. `CHAINRULE_PURE=1` in the envir
 """
 
 import importlib
-import importlib.util
 import os
 from typing import Any
 
-from chainrule import ops
+from chainrule.native.sources import source_hash
 
 
 def status() -> dict[str, str]:
@@ -26,15 +25,6 @@ def status() -> dict[str, str]:
     }
 
 
-def table_hash() -> str:
-    """A hash of the source of the table, which the native engine was generated from; "" without the source."""
-    try:
-        with open(ops.__file__, "rb") as file:  # noqa: PTH123 - pathlib would double the time of `import chainrule`
-            return importlib.util.source_hash(file.read()).hex()
-    except OSError:
-        return ""
-
-
 def _load() -> tuple[Any, str]:
     if os.environ.get("CHAINRULE_PURE", "0") not in ("", "0"):
         return None, "CHAINRULE_PURE is set"
@@ -42,10 +32,10 @@ def _load() -> tuple[Any, str]:
         engine = importlib.import_module("chainrule.native._engine")
     except ImportError as error:
         return None, _why_not_built() or f"the native engine cannot be loaded: {error}"
-    if table_hash() not in ("", engine.TABLE_HASH):
+    if source_hash() not in ("", engine.SOURCE_HASH):
         import warnings
 
-        reason = "the native engine was built from another operation table; build it again: pip install -e ."
+        reason = "the native engine was built from other sources; build it again: pip install -e ."
         warnings.warn(f"chainrule runs pure: {reason}", RuntimeWarning, stacklevel=2)
         return None, reason
     return engine, "built for this machine"

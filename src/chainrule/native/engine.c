@@ -38,7 +38,7 @@ static inline double cr_pow(double a, double b) {
     return guard(!no_root && !pole, pow(a, b));
 }
 
-/* OP_COUNT, OP_ADD, ..., ARITY[], SLOPED[][3], forward_rule(), slope_rules(), TABLE_HASH and the lists of methods. */
+/* OP_COUNT, OP_ADD, ..., ARITY[], SLOPED[][3], forward_rule(), slope_rules(), SOURCE_HASH, the lists of methods */
 #include "_ops.h"
 
 #define LEAF OP_COUNT       /* the code of a node without operation */
@@ -48,11 +48,8 @@ static inline double cr_pow(double a, double b) {
 
 typedef struct Node Node;
 
-typedef struct { /* what few nodes have: a label, a registered operation, more than two inputs */
+typedef struct { /* what few nodes have: a label, and the inputs of a node that has MANY */
     PyObject *label;
-    PyObject *op;         /* for OTHER */
-    PyObject *derivatives; /* for OTHER: the tuple of its rules */
-    Py_ssize_t count;     /* of inputs, when they are here */
     Node *inputs[];
 } Extras;
 
@@ -63,7 +60,12 @@ struct Node {
         double grad;
         Node *next; /* while it is being released */
     };
-    Node *inputs[2];
+    union {
+        Node *inputs[2];
+        struct { /* a registered operation (OTHER) has its inputs in extras, and here its row and that row's rules, a tuple */
+            PyObject *op, *derivatives;
+        };
+    };
     Extras *extras;
     int32_t place; /* where it stands in the order of the walk going on; checked against that order, so never stale */
     uint8_t code, count, requires_grad, has_grad;
@@ -81,16 +83,17 @@ static _Thread_local int recording_off;
 
 static inline int is_value(PyObject *x) { return Py_TYPE(x) == ValueType || PyType_IsSubtype(Py_TYPE(x), ValueType); }
 
+#define MANY 3 /* Node.count when the inputs are in extras: three of a row of the table, or any number of a registered one */
+
 static inline Py_ssize_t inputs_of(Node *v, Node ***inputs) {
-    if (v->count <= 2) {
+    if (v->count != MANY) {
         *inputs = v->inputs;
         return v->count;
     }
     *inputs = v->extras->inputs;
-    return v->extras->count;
+    return v->code == OTHER ? PyTuple_GET_SIZE(v->derivatives) : 3;
 }
 
-#define MANY 3 /* Node.count when the inputs are in extras */
 #define FREE_LIMIT 8192
 static Node *free_list;
 static int free_count;
@@ -124,7 +127,6 @@ static inline Node *new_node(double data) {
 static Extras *new_extras(Node *v, Py_ssize_t count) {
     Extras *e = PyMem_Calloc(1, sizeof(Extras) + (size_t)count * sizeof(Node *));
     if (!e) return (Extras *)PyErr_NoMemory();
-    e->count = count;
     return v->extras = e;
 }
 
@@ -153,22 +155,33 @@ static void free_node(Node *v) {
     }
 }
 
-static void value_dealloc(PyObject *self) {
-    Node *todo = (Node *)self, **inputs;
-    todo->next = NULL;
+/* Drop everything a node holds; inputs that nobody else holds are put on the list to be released. */
+static void release_parts(Node *v, Node **todo) {
+    Node **inputs;
+    Py_ssize_t n = inputs_of(v, &inputs);
+    for (Py_ssize_t i = 0; i < n; i++) release_input(inputs[i], todo);
+    if (v->code == OTHER) {
+        Py_DECREF(v->op);
+        Py_DECREF(v->derivatives);
+    }
+    if (v->extras) {
+        Py_XDECREF(v->extras->label);
+        PyMem_Free(v->extras);
+    }
+}
+
+static void release_all(Node *todo) {
     while (todo) {
         Node *v = todo;
         todo = v->next;
-        Py_ssize_t n = inputs_of(v, &inputs);
-        for (Py_ssize_t i = 0; i < n; i++) release_input(inputs[i], &todo);
-        if (v->extras) {
-            Py_XDECREF(v->extras->label);
-            Py_XDECREF(v->extras->op);
-            Py_XDECREF(v->extras->derivatives);
-            PyMem_Free(v->extras);
-        }
+        release_parts(v, &todo);
         free_node(v);
     }
+}
+
+static void value_dealloc(PyObject *self) {
+    ((Node *)self)->next = NULL;
+    release_all((Node *)self);
 }
 
 /* ---- numbers and operands ---------------------------------------------------------------------------------------- */
@@ -198,7 +211,7 @@ static inline Node *operand(PyObject *x) {
 }
 
 static PyObject *record_of(Node *v) { /* borrowed; NULL for a leaf */
-    return v->code == LEAF ? NULL : v->code == OTHER ? v->extras->op : op_records[v->code];
+    return v->code == LEAF ? NULL : v->code == OTHER ? v->op : op_records[v->code];
 }
 
 static PyObject *inputs_tuple(Node *v) {
@@ -211,7 +224,7 @@ static PyObject *inputs_tuple(Node *v) {
 
 static PyObject *raise_domain_error(PyObject *op, PyObject *inputs, int backward) {
     left_domain = 0;
-    PyObject *error = PyObject_CallFunction(domain_error, "OOi", op, inputs, backward);
+    PyObject *error = PyObject_CallFunction(domain_error, "OOOi", op, inputs, Py_None, backward);
     if (error) PyErr_SetObject((PyObject *)Py_TYPE(error), error);
     Py_XDECREF(error);
     return NULL;
@@ -223,6 +236,7 @@ static PyObject *raise_domain_error(PyObject *op, PyObject *inputs, int backward
 static inline PyObject *make(int code, Node *a, Node *b) {
     double y = forward_rule(code, a->data, b ? b->data : 0.0, 0.0);
     if (left_domain) {
+        left_domain = 0;
         PyObject *inputs = b ? PyTuple_Pack(2, a, b) : PyTuple_Pack(1, a);
         if (inputs) raise_domain_error(op_records[code], inputs, 0);
         Py_XDECREF(inputs);
@@ -298,19 +312,22 @@ static void drop_inputs(Node **inputs, Py_ssize_t n) {
 
 /* Store op and inputs in v; steals the inputs. -1 with an exception (and the inputs dropped) on failure. */
 static int connect(Node *v, PyObject *op, int code, Node **inputs, Py_ssize_t n) {
-    if (code == OTHER || n > 2) {
-        Extras *e = new_extras(v, n > 2 ? n : 0);
-        if (e && code == OTHER) {
-            e->op = Py_NewRef(op);
-            e->derivatives = PyObject_GetAttrString(op, "derivatives");
-        }
-        if (!e || (code == OTHER && !e->derivatives)) {
-            drop_inputs(inputs, n);
-            return -1;
-        }
+    PyObject *derivatives = code == OTHER ? PyObject_GetAttrString(op, "derivatives") : NULL;
+    Py_ssize_t arity = code != OTHER ? ARITY[code] : derivatives && PyTuple_Check(derivatives) ? PyTuple_GET_SIZE(derivatives) : -1;
+    int many = code == OTHER || n > 2, fine = arity == n;
+    if (!fine && !PyErr_Occurred()) PyErr_Format(PyExc_TypeError, "%zd inputs do not fit the operation %R", n, op);
+    if (fine && many) fine = new_extras(v, n) != NULL;
+    if (!fine) {
+        Py_XDECREF(derivatives);
+        drop_inputs(inputs, n);
+        return -1;
     }
-    memcpy(n > 2 ? v->extras->inputs : v->inputs, inputs, (size_t)n * sizeof(Node *));
-    v->count = n > 2 ? MANY : (uint8_t)n;
+    memcpy(many ? v->extras->inputs : v->inputs, inputs, (size_t)n * sizeof(Node *));
+    if (code == OTHER) {
+        v->op = Py_NewRef(op);
+        v->derivatives = derivatives;
+    }
+    v->count = many ? MANY : (uint8_t)n;
     v->code = (uint8_t)code;
     return 0;
 }
@@ -369,7 +386,11 @@ static PyObject *engine_apply(PyObject *module, PyObject *const *args, Py_ssize_
 
 static int set_label(PyObject *self, PyObject *label, void *unused) {
     Node *v = (Node *)self;
-    PyObject *text = PyObject_CallOneArg(checked_label, label ? label : Py_None);
+    if (!label) {
+        PyErr_SetString(PyExc_AttributeError, "label cannot be deleted; assign \"\"");
+        return -1;
+    }
+    PyObject *text = PyObject_CallOneArg(checked_label, label);
     if (!text) return -1;
     if ((!v->extras && PyUnicode_GetLength(text) == 0) || (!v->extras && !new_extras(v, 0))) {
         Py_DECREF(text);
@@ -413,10 +434,13 @@ static PyObject *engine_make(PyObject *module, PyObject *args) {
 
 /* ---- the walk ---------------------------------------------------------------------------------------------------- */
 
-typedef struct { /* a node in inputs-first order, and where its inputs stand; for MANY inputs `a` is an offset in `rest` */
+/* A node in inputs-first order, and where those of its inputs stand that a gradient flows to; NOWHERE for the others. For
+   MANY inputs `a` is an offset in `rest`. This is decided once, in the walk: Python rules run later, and may change flags. */
+typedef struct {
     Node *node;
     int32_t a, b;
 } Step;
+#define NOWHERE -1
 
 typedef struct {
     Step *steps;
@@ -449,21 +473,26 @@ static inline int is_done(Walk *w, Node *v) { return (size_t)v->place < w->count
 /* Whether a gradient flows from v to its i-th input. */
 static inline int flows(Node *v, Node *x, Py_ssize_t i) {
     if (!x->requires_grad) return 0;
-    return v->code == OTHER ? PyTuple_GET_ITEM(v->extras->derivatives, i) != Py_None : SLOPED[v->code][i];
+    return v->code == OTHER ? PyTuple_GET_ITEM(v->derivatives, i) != Py_None : SLOPED[v->code][i];
+}
+
+static inline int32_t place_of(Node *v, Node **inputs, Py_ssize_t i) {
+    return flows(v, inputs[i], i) ? inputs[i]->place : NOWHERE;
 }
 
 static int finish(Walk *w, Node *v) {
     if (grow(&w->steps, &w->room, w->count + 1, sizeof(Step)) < 0) return -1;
     Step *s = &w->steps[w->count];
     s->node = v;
-    if (v->count <= 2) {
-        s->a = v->inputs[0] ? v->inputs[0]->place : 0;
-        s->b = v->inputs[1] ? v->inputs[1]->place : 0;
+    Node **inputs;
+    Py_ssize_t n = inputs_of(v, &inputs);
+    if (v->count != MANY) {
+        s->a = n > 0 ? place_of(v, inputs, 0) : NOWHERE;
+        s->b = n > 1 ? place_of(v, inputs, 1) : NOWHERE;
     } else {
-        Extras *e = v->extras;
-        if (grow(&w->rest, &w->rest_room, w->rest_count + (size_t)e->count, sizeof(int32_t)) < 0) return -1;
+        if (grow(&w->rest, &w->rest_room, w->rest_count + (size_t)n, sizeof(int32_t)) < 0) return -1;
         s->a = (int32_t)w->rest_count;
-        for (Py_ssize_t i = 0; i < e->count; i++) w->rest[w->rest_count++] = e->inputs[i]->place;
+        for (Py_ssize_t i = 0; i < n; i++) w->rest[w->rest_count++] = place_of(v, inputs, i);
     }
     v->place = (int32_t)w->count++;
     return 0;
@@ -492,7 +521,7 @@ static int walk(Walk *w, Node *root, int every) {
         for (Py_ssize_t i = 0; i < n; i++) {
             if ((every || flows(v, inputs[i], i)) && !is_done(w, inputs[i])) w->stack[w->depth++] = inputs[i];
         }
-        if (w->count > INT32_MAX - 2) {
+        if (w->count > INT32_MAX - 2 || w->rest_count > INT32_MAX / 2) {
             PyErr_SetString(PyExc_OverflowError, "a graph of more than 2**31 nodes");
             return -1;
         }
@@ -524,9 +553,9 @@ static PyObject *engine_inputs_first(PyObject *module, PyObject *root) {
 static int pull_other(Node *v, double g, int32_t *places, double *grads) { /* a registered operation: ask its Python rules */
     PyObject *list = PyObject_CallOneArg(slopes, (PyObject *)v);
     if (!list) return -1;
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(list); i++) {
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(list); i++) { /* as many as v has inputs */
         PyObject *slope = PyList_GET_ITEM(list, i);
-        if (slope != Py_None) grads[places[i]] += g * PyFloat_AsDouble(slope);
+        if (slope != Py_None && places[i] != NOWHERE) grads[places[i]] += g * PyFloat_AsDouble(slope);
     }
     Py_DECREF(list);
     return PyErr_Occurred() ? -1 : 0;
@@ -541,7 +570,7 @@ static int pull(Walk *w, Step *s, double g, double *grads) {
     int needed[3] = {0, 0, 0};
     for (Py_ssize_t i = 0; i < n; i++) {
         x[i] = inputs[i]->data;
-        needed[i] = flows(v, inputs[i], i);
+        needed[i] = places[i] != NOWHERE;
     }
     slope_rules(v->code, v->data, x[0], x[1], x[2], needed, slope);
     for (Py_ssize_t i = 0; i < n; i++) {
@@ -566,11 +595,11 @@ static double *backpropagate(Walk *w, Node *root) {
         double g = grads[i];
         /* The two operations that most nodes are, without the general machinery. */
         if (v->code == OP_ADD) {
-            if (v->inputs[0]->requires_grad) grads[s->a] += g;
-            if (v->inputs[1]->requires_grad) grads[s->b] += g;
+            if (s->a != NOWHERE) grads[s->a] += g;
+            if (s->b != NOWHERE) grads[s->b] += g;
         } else if (v->code == OP_MUL) {
-            if (v->inputs[0]->requires_grad) grads[s->a] += g * v->inputs[1]->data;
-            if (v->inputs[1]->requires_grad) grads[s->b] += g * v->inputs[0]->data;
+            if (s->a != NOWHERE) grads[s->a] += g * v->inputs[1]->data;
+            if (s->b != NOWHERE) grads[s->b] += g * v->inputs[0]->data;
         } else if (v->code != LEAF && pull(w, s, g, grads) < 0) {
             PyMem_RawFree(grads);
             return NULL;
@@ -648,7 +677,8 @@ static int set_grad(PyObject *self, PyObject *x, void *unused) {
 }
 
 static int set_requires_grad(PyObject *self, PyObject *x, void *unused) {
-    int on = x ? PyObject_IsTrue(x) : 0;
+    int on = x ? PyObject_IsTrue(x) : -1;
+    if (!x) PyErr_SetString(PyExc_AttributeError, "requires_grad cannot be deleted");
     if (on >= 0) ((Node *)self)->requires_grad = (uint8_t)on;
     return on < 0 ? -1 : 0;
 }
@@ -669,6 +699,12 @@ static PyGetSetDef attributes[] = {
 static int fill(Node *v, PyObject *data, PyObject *label, int requires_grad) {
     double x;
     if (to_double(data, &x) < 0) return -1;
+    if (v->extras || v->code != LEAF) { /* __init__ called again: a leaf from now on */
+        Node *todo = NULL;
+        release_parts(v, &todo);
+        release_all(todo);
+        clear_fields(v, x);
+    }
     if (label && set_label((PyObject *)v, label, NULL) < 0) return -1;
     v->data = x;
     v->requires_grad = (uint8_t)requires_grad;
@@ -731,6 +767,7 @@ static int value_traverse(PyObject *self, visitproc visit, void *arg) { return 0
 static PyMethodDef methods[] = {UNARY_METHODS(UNARY) BINARY_METHODS(BINARY){NULL}};
 
 static PyType_Slot type_slots[] = {
+    {Py_tp_doc, "Value(data, *, label='', requires_grad=True)\n--\n\n"},
     {Py_tp_new, value_new},
     {Py_tp_init, value_init},
     {Py_tp_dealloc, value_dealloc},
@@ -765,7 +802,7 @@ static PyObject *engine_set_recording(PyObject *module, PyObject *active) {
 /* create(Node, ops, as_number, number_or_none, evaluate, slopes, domain_error, checked_label) -> the type Value */
 static PyObject *engine_create(PyObject *module, PyObject *args) {
     PyObject *base, *ops, *given[6];
-    if (ValueType) return PyErr_Format(PyExc_RuntimeError, "the native Value exists already");
+    if (ValueType) return PyErr_Format(PyExc_RuntimeError, "chainrule.engine cannot be reloaded once the native engine runs; start Python anew");
     if (!PyArg_ParseTuple(args, "OO!OOOOOO", &base, &PyTuple_Type, &ops, &given[0], &given[1], &given[2], &given[3], &given[4],
                           &given[5]))
         return NULL;
@@ -807,7 +844,7 @@ static struct PyModuleDef module = {
 
 PyMODINIT_FUNC PyInit__engine(void) {
     PyObject *m = PyModule_Create(&module);
-    if (!m || PyModule_AddStringConstant(m, "TABLE_HASH", TABLE_HASH) < 0) return NULL;
+    if (!m || PyModule_AddStringConstant(m, "SOURCE_HASH", SOURCE_HASH) < 0) return NULL;
 #if defined(__clang__)
     const char *compiler = "clang " __clang_version__;
 #elif defined(__GNUC__)

@@ -4,12 +4,11 @@ Run by setup.py when the package is built: `python -m chainrule.native.generate`
 symbols.
 """
 
-import importlib.util
 import json
 import sys
-from pathlib import Path
 
 from chainrule import ops, symbols
+from chainrule.native.sources import source_hash
 from chainrule.ops import Op
 
 
@@ -18,13 +17,13 @@ def header() -> str:
     count = len(ops.BUILT_IN)
     codes = ", ".join(f"{_code(op)} = {i}" for i, op in enumerate(ops.BUILT_IN))
     sloped = ", ".join("{" + ", ".join(_flags(op)) + "}" for op in ops.BUILT_IN)
-    table = importlib.util.source_hash(Path(ops.__file__).read_bytes()).hex()
     return "\n".join(
         [
             "/* Generated from src/chainrule/ops.py by chainrule.native.generate; do not edit. */",
-            f'#define TABLE_HASH "{table}"',
+            f'#define SOURCE_HASH "{source_hash()}"',
             f"#define OP_COUNT {count}",
             f"enum {{ {codes} }};",
+            f"static const uint8_t ARITY[OP_COUNT] = {{{', '.join(str(op.arity) for op in ops.BUILT_IN)}}};",
             f"static const uint8_t SLOPED[OP_COUNT][3] = {{{sloped}}};",
             "",
             "static inline double forward_rule(int code, double x0, double x1, double x2) {",
