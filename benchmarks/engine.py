@@ -153,8 +153,7 @@ def _memory(small: int, large: int, rounds: int) -> dict[str, Any]:
         "figure": figure,
         "note": f"growth of resident memory from {small:,} to {large:,} nodes: built {_range(bytes_each['native'])}, "
         f"after backward {_range(bytes_each['native_after_backward'])}, of where() {_range(bytes_each['native_where'])}; "
-        f"sys.getsizeof {high['sizeof']}; peers built: "
-        + ", ".join(f"{peer} {_range(bytes_each[peer])}" for peer in peers),
+        f"sys.getsizeof {high['sizeof']}; peers built: " + ", ".join(f"{peer} {_range(bytes_each[peer])}" for peer in peers),
         "details": {"bytes": bytes_each, "sizeof": high["sizeof"], "nodes": [small, large]},
     }
 

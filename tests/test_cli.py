@@ -105,7 +105,25 @@ def test_every_option_has_help_and_is_a_setting():
     [
         (["trian", "moons"], "there is no command 'trian'; did you mean 'train'?"),
         (["zzz"], "there is no command 'zzz' (commands: info, predict, train)"),
-        (["train", "moons", "--stpes", "3"], "--steps"),
+        (["train", "moons", "--stpes", "3"], "no such option '--stpes'; did you mean '--steps'?"),
+        (["train", "moons", "--zzz"], "no such option '--zzz'; see chainrule train --help"),
+        (["train", "moons", "--hidden", "99999999999999999999"], "parameters; 10,000,000 are the most"),
+        (["train", "moons", "--hidden", "16,,16"], "'16,,16' is not a list of sizes"),
+        (["train", "moons", "--lr", "1e400"], "lr must be a finite number of 0 or more, not inf"),
+        (["train", "moons", "--seed", "99999999999999"], "a seed is a whole number from 0 to 4294967295"),
+        (["train", "moons", "--test-fraction", "nan"], "below 1, not nan"),
+        (["train", "moons", "--out", "points.csv"], "points.csv is a file; a run needs a folder"),
+        (["train", "moons", "--optimizer", "adam", "--momentum", "0.5"], "momentum belongs to sgd"),
+        (["train", ".", "--target", "x"], "is a folder, not a CSV file"),
+        (["train", "points.csv", "--target", ""], "points.csv has no column ''"),
+        (["train", "points.csv", "--target", "9"], "points.csv has no column '9'"),
+        (["train", "points.csv", "--target", "label", "--columns", "x,x"], "the column 'x' is given twice"),
+        (["train", "--resume", "points.csv"], "holds no checkpoint.safetensors"),
+        (["predict", "points.csv", "points.csv"], "points.csv is no model of chainrule"),
+        (["predict", "", "points.csv"], "cannot read"),
+        (["predict", "absent", "points.csv", "more"], "unexpected extra argument (more)"),
+        (["info", "more"], "unexpected extra argument (more)"),
+        (["--verson"], "no such option '--verson'; did you mean '--version'?"),
         (["train", "mons"], "there is no data set and no file 'mons'; did you mean 'moons'?"),
         (["train"], "say what to train on"),
         (["train", "moons", "--steps", "many"], "'many' is not a valid integer"),
@@ -160,7 +178,7 @@ def test_debugging_shows_the_traceback(run, monkeypatch):
         (DataError("first\nsecond  third"), 2, "chainrule: first second third\n"),
         (OSError(30, "Read-only file system", "runs"), 2, "chainrule: runs: Read-only file system\n"),
         (KeyboardInterrupt(), 130, "\nchainrule: interrupted\n"),  # on a line of its own, after the terminal's ^C
-        (MemoryError(), 2, "chainrule: out of memory; a smaller --batch-size or --hidden needs less\n"),
+        (MemoryError(), 2, "chainrule: out of memory; smaller --samples, --batch-size or --hidden need less\n"),
         (UnicodeEncodeError("ascii", "ä", 0, 1, "no"), 2, "chainrule: the output cannot hold 'ä' in ascii; set PYTHONUTF8=1\n"),
     ],
 )
@@ -251,6 +269,22 @@ def test_an_interrupted_run_says_how_to_go_on(run, monkeypatch, folder):
     code, out, _ = run("train", "--resume", "whole", "--steps", "15")
     assert code == 0
     assert len((folder / "whole/metrics.csv").read_text().splitlines()) == 1 + 16
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_the_exit_code_tells_the_signal(run, monkeypatch, folder, number, code):
+    monkeypatch.setattr(runs.Rows, "append", lambda self, line: os.kill(os.getpid(), number))
+    found, _, err = run("train", "moons", *QUICK, "--out", "here")
+    assert (found, err) == (code, "chainrule: interrupted; step 1 of 12 is saved, go on with: chainrule train --resume here\n")
+
+
+def test_choices_are_those_of_the_code(run):
+    shown = " ".join(run("train", "--help")[1].split())
+    assert "relu, tanh, sigmoid or linear" in shown
+    assert "sgd, adam or adamw" in shown
+    assert "max_margin, binary_cross_entropy or mse for two classes, cross_entropy for more, mse for numbers" in shown
+    assert "bce is short for binary_cross_entropy, hinge is short for max_margin" in shown
+    assert run("train", "moons", *QUICK, "--loss", "hinge", "--out", "here", "--quiet")[0] == 0
 
 
 def test_a_full_disk_is_a_sentence(fails, monkeypatch):
@@ -392,7 +426,7 @@ def test_a_pipe_gets_lines_as_they_come(folder):
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
     watchdog.cancel()
-    assert process.returncode == 130
+    assert process.returncode == 128 + signal.SIGTERM
     assert lines[3].startswith("step      1/100000  loss 0.8958  accuracy 50.0 %")
     assert (folder / "here/checkpoint.safetensors").exists()
     assert not (folder / "here/model.safetensors").exists()

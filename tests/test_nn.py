@@ -1,5 +1,6 @@
 """Networks: micrograd's names, numbers and graphs; finding, saving and loading parameters; bad input."""
 
+import collections
 import copy
 import errno
 import importlib
@@ -19,7 +20,7 @@ import numpy as np
 import pytest
 
 from chainrule import Value, inputs_first
-from chainrule.errors import InputError, MissingDependencyError, ModelFileError
+from chainrule.errors import InputError, MissingDependencyError, ModelFileError, NotANumberError
 from chainrule.nn import MLP, Layer, Module, Neuron, l2, max_margin
 from chainrule.nn.modelfile import fold, unfold
 
@@ -560,6 +561,80 @@ def test_full_disk_keeps_the_old_file(tmp_path):
         signal.signal(signal.SIGXFSZ, handler)
     assert path.read_bytes() == before
     assert [x.name for x in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "linear"])
+@pytest.mark.parametrize("wrong", ["a", None, [1.0, 2.0], 1j, object(), {}], ids=lambda x: type(x).__name__)
+def test_inputs_that_are_no_numbers_are_one_sentence(activation, wrong):
+    net = MLP(2, [2, 1], activation=activation)
+    with pytest.raises(
+        NotANumberError, match=rf"^input 1 of \w+Neuron\(2\): a Value holds one real number, .*{type(wrong).__name__}"
+    ):
+        net([1.0, wrong])
+    with pytest.raises(NotANumberError, match=r"^input 0 of ReLUNeuron\(2\): a Value holds one real number, not str 'a'"):
+        Neuron(2)("ab")
+
+
+def test_a_fault_inside_the_engine_is_not_blamed_on_the_inputs(monkeypatch):
+    neuron = Neuron(1)
+    monkeypatch.setattr(neuron, "activation", "no_such_function")
+    with pytest.raises(AttributeError, match="no_such_function"):
+        neuron([1.0])
+
+
+class Slotted(Module):
+    __slots__ = ("__private", "unset", "w")
+
+    def __init__(self):
+        self.b = Value(3.0)
+        self.w = [Value(1.0)]
+        self.__private = Value(2.0)
+
+
+class MoreSlotted(Slotted):
+    __slots__ = "extra"
+
+    def __init__(self):
+        super().__init__()
+        self.extra = Value(4.0)
+
+
+def test_slots_are_walked():
+    found = {name: p.data for name, p in MoreSlotted().named_parameters()}
+    assert found == {"_Slotted__private": 2.0, "w.0": 1.0, "extra": 4.0, "b": 3.0}
+    other = MoreSlotted()
+    other.load_state_dict(dict.fromkeys(found, 5.0))
+    assert other.extra.data == other.w[0].data == 5.0
+
+
+class Keeps(Module):
+    def __init__(self, x):
+        self.w = Value(1.0)
+        self.x = x(self.w)
+
+
+@pytest.mark.parametrize(
+    ("kept", "kind"),
+    [
+        (lambda w: {Value(2.0)}, "set"),
+        (lambda w: frozenset([Neuron(1)]), "frozenset"),
+        (lambda w: [{(w, Value(2.0))}], "set"),
+        (lambda w: collections.deque([Value(2.0)]), "deque"),
+        (lambda w: np.array([[w], [Value(2.0)]]), "array"),
+    ],
+)
+def test_parameters_that_would_be_overlooked_are_an_error(kept, kind):
+    model = Keeps(kept)
+    for ask in (model.parameters, model.named_parameters, model.state_dict, model.zero_grad):
+        with pytest.raises(InputError, match=f"^this Keeps keeps parameters in a {kind}; keep them in a list, tuple or dict$"):
+            ask()
+
+
+@pytest.mark.parametrize(
+    "kept", [lambda w: {w}, lambda w: {"a", 1}, lambda w: {w * 2}, lambda w: np.ones(3), lambda w: {Slotted}]
+)
+def test_sets_without_parameters_of_their_own_are_fine(kept):
+    assert [name for name, _ in Keeps(kept).named_parameters()] == ["w"]
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES])

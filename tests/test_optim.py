@@ -361,12 +361,66 @@ def test_gradients_that_are_not_finite_change_nothing(kind, bad):
         kind([array]).step()
 
 
-def test_huge_gradients_do_not_raise():
-    x = Value(1.0)
-    x.grad = 1e200  # its square overflows
-    for kind in (SGD, Adam, AdamW):
-        kind([x]).step()
-    assert math.isfinite(x.data)
+OVERFLOWS = [
+    (lambda ps: SGD(ps, lr=1e308), 1e10, "updated value"),
+    (lambda ps: SGD(ps, lr=1e100, momentum=0.5), 1e250, "updated value"),
+    (lambda ps: SGD(ps, weight_decay=1e308), 1.0, "updated value"),
+    (lambda ps: Adam(ps), 1e200, "updated exp_avg_sq"),  # else it would stand still from then on
+    (lambda ps: AdamW(ps, lr=1e154, weight_decay=1e153), 1.0, "updated value"),
+]
+
+
+@pytest.mark.parametrize(("make", "g", "what"), OVERFLOWS)
+def test_updates_that_overflow_change_nothing(make, g, what):
+    xs = [Value(1.0), Value(1e3, label="w"), Value(7.0)]
+    xs[0].grad, xs[1].grad = 0.0, g
+    optimizer = make(xs)
+    before = optimizer.state_dict()
+    with pytest.raises(NonFiniteError, match=rf"^the {what} of parameter 1 \(w\) is -?inf; no parameter was changed$"):
+        optimizer.step()
+    assert [x.data for x in xs] == [1.0, 1e3, 7.0]
+    assert optimizer.state_dict() == before
+
+
+@pytest.mark.parametrize(("make", "g", "what"), OVERFLOWS)
+def test_arrays_that_overflow_change_nothing(make, g, what):
+    array = SimpleNamespace(data=np.array([1.0, 1e3]), grad=np.array([0.0, g]))
+    optimizer = make([array])
+    before = optimizer.state_dict()
+    with pytest.raises(NonFiniteError, match=f"^the {what} of parameter 0 holds NaN or infinity; no parameter was changed$"):
+        optimizer.step()
+    assert array.data.tolist() == [1.0, 1e3]
+    assert optimizer.state_dict() == before
+
+
+def test_a_parameter_that_is_not_finite_already_is_named():
+    x = Value(math.nan, label="w")
+    x.grad = 1.0
+    with pytest.raises(NonFiniteError, match=r"the updated value of parameter 0 \(w\) is nan"):
+        SGD([x]).step()
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -0.1, "0.1", None])
+@pytest.mark.parametrize("kind", [SGD, Adam, AdamW])
+def test_a_bad_rate_cannot_be_assigned(kind, bad):
+    optimizer = kind(values(), lr=0.25)
+    with pytest.raises(InputError, match="lr must be a finite number of at least 0, not"):
+        optimizer.lr = bad
+    assert optimizer.lr == 0.25
+    optimizer.lr = np.float64(0.5)
+    assert json.dumps(optimizer.state_dict()["hyper"]["lr"]) == "0.5"
+
+
+def test_other_hyper_parameters_are_checked_when_assigned_too():
+    optimizer = sgd()
+    with pytest.raises(InputError, match="nesterov needs a momentum above 0"):
+        optimizer.nesterov = True
+    optimizer.momentum = 0.9
+    optimizer.nesterov = True
+    with pytest.raises(InputError, match="nesterov needs a momentum above 0"):
+        optimizer.momentum = 0
+    with pytest.raises(InputError, match="gamma must be"):
+        StepLR(sgd(), 2).gamma = math.nan
 
 
 def test_it_trains():

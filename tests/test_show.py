@@ -4,7 +4,6 @@ import os
 import re
 import stat
 import sys
-import time
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from types import SimpleNamespace
@@ -259,18 +258,36 @@ def test_a_long_label_is_cut():
     assert escaped("x" * 1000) == "x" * wording.LONGEST_LABEL + "…"
 
 
-def test_dot_text_takes_linear_time():
-    def seconds(root):
-        best = float("inf")
-        for _ in range(3):
-            start = time.perf_counter()
-            show.draw_dot(root)
-            best = min(best, time.perf_counter() - start)
-        return best
+class Counted(Value):
+    """Counts how often it is looked up, compared or read."""
 
-    small, large = chain(8_227), chain(65_818)
-    assert len(boxes(show.draw_dot(large).source)) == 65_818
-    assert seconds(large) < 8 * 3 * seconds(small)  # quadratic would be 64 times
+    __slots__ = ()
+    looks = 0
+
+    def _counted(name):
+        def look(self, *args):
+            Counted.looks += 1
+            return getattr(Value, name)(self, *args)
+
+        return look
+
+    __hash__, __eq__, __getattribute__ = _counted("__hash__"), _counted("__eq__"), _counted("__getattribute__")
+
+
+@pytest.mark.parametrize("show_it", [show.draw_dot, show.trace, show.text], ids=lambda f: f.__name__)
+def test_the_work_grows_with_the_graph_and_not_with_its_square(show_it):
+    def looks(count):
+        root = sum([Counted(1.0) for _ in range(count)], Value(0.0))
+        Counted.looks = 0
+        show_it(root)
+        return Counted.looks
+
+    assert looks(2_000) < 60 * 2_000
+    assert looks(2_000) <= 2.1 * looks(1_000)
+
+
+def test_dot_text_of_a_large_graph():
+    assert len(boxes(show.draw_dot(chain(65_818)).source)) == 65_818
 
 
 def draw_dot_of_somebody_else(root):
@@ -541,6 +558,18 @@ def test_notebooks_show_the_drawing(fake_graphviz):
     assert x._repr_svg_() == show.svg(x)
     assert x._repr_html_() == show.html(x) == show.svg(x)
     assert show.html(x).startswith("<svg>drawn -Tsvg")
+
+
+def test_a_notebook_that_asks_for_html_and_svg_draws_once(fake_graphviz, tmp_path):
+    log = tmp_path / "log"
+    fake_graphviz(f"open({str(log)!r}, 'a').write('x'); print('<svg>' + str(len(source)) + '</svg>')")
+    x = Value(1.0, label="once")
+    for shown in (x, show.draw_dot(x)):
+        log.write_text("")
+        assert shown._repr_html_() == shown._repr_svg_()
+        assert len(log.read_text()) <= 1
+    x.data = 12345.0
+    assert x._repr_svg_() != show.draw_dot(Value(1.0))._repr_svg_()
 
 
 def test_notebooks_show_the_tree_without_graphviz(no_graphviz):

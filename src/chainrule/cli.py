@@ -1,13 +1,13 @@
 """The command line: `chainrule train`, `chainrule predict`, `chainrule info`.
 
 Each command reads its options, calls the package that does the work, and words the answer. Whatever goes wrong becomes
-one sentence, `chainrule: ...`, on standard error and exit code 2; an interrupted run exits with 130. CHAINRULE_DEBUG=1 shows
-the traceback as well. Sits on top of everything; heavy packages are imported by the command that needs them.
+one sentence, `chainrule: ...`, on standard error and exit code 2; an interrupted command exits with 128 plus the number of
+the signal, as a shell has it: 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP. CHAINRULE_DEBUG=1 shows the traceback as
+well. Sits on top of everything; heavy packages are imported by the command that needs them.
 """
 
 import contextlib
 import csv
-import difflib
 import importlib.metadata
 import io
 import math
@@ -15,10 +15,11 @@ import os
 import platform
 import shlex
 import shutil
+import signal
 import sys
 import textwrap
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,11 +29,13 @@ from click.core import ParameterSource
 from chainrule import __version__, native
 from chainrule import train as training
 from chainrule.data import files
-from chainrule.errors import ChainruleError, DataError, InputError
+from chainrule.errors import ChainruleError, DataError, InputError, did_you_mean
+from chainrule.nn.perceptron import ACTIVATIONS
 from chainrule.train import Model, Outcome, Trainer, configure, progress
-from chainrule.train.folder import write_atomically
+from chainrule.train.config import OPTIMIZERS
+from chainrule.train.folder import write
+from chainrule.train.objectives import OBJECTIVES, SHORT_NAMES, fitting
 
-INTERRUPTED = 130
 EPILOG = """\b
 Examples:
   chainrule train moons
@@ -47,8 +50,8 @@ class _Commands(click.Group):
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
-            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f" (commands: {', '.join(self.list_commands(ctx))})"
+            known = self.list_commands(ctx)
+            hint = did_you_mean(args[0], known) or f" (commands: {', '.join(known)})"
             raise click.UsageError(f"there is no command {args[0]!r}{hint}", ctx)
         return super().resolve_command(ctx, args)
 
@@ -94,11 +97,19 @@ def _one_of(*known: str) -> Callback:
     def check(ctx: click.Context, option: click.Parameter, word: str | None) -> str | None:
         if word is None or word in known:
             return word
-        near = difflib.get_close_matches(word.lower(), known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise click.BadParameter(f"{word!r} is none of {', '.join(known)}{hint}", ctx, option)
+        raise click.BadParameter(f"{word!r} is none of {', '.join(known)}{did_you_mean(word, known)}", ctx, option)
 
     return check
+
+
+def _either(names: Iterable[str]) -> str:
+    """a, b or c."""
+    *others, last = names
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def _short_names() -> str:
+    return ", ".join(f"{short} is short for {name}" for short, name in SHORT_NAMES.items())
 
 
 TRAIN_EPILOG = """\b
@@ -119,9 +130,9 @@ CAN_CHANGE_ON_RESUME = {"resume", "steps", "checkpoint_every", "quiet", "source"
 @click.option("--columns", callback=_names, metavar="A,B", help="Columns to learn from.  [default: all others]")
 @click.option(
     "--task",
-    callback=_one_of("classification", "regression"),
+    callback=_one_of(*files.TASKS),
     metavar="NAME",
-    help="classification or regression.  [default: by the target, see above]",
+    help=f"{_either(files.TASKS)}.  [default: by the target, see above]",
 )
 @click.option("--samples", type=int, metavar="N", help="Size of a data set.  [default: 100; digits and iris: all]")
 @click.option("--noise", type=float, metavar="X", help="Noise of moons, circles and blobs.  [default: 0.1; blobs: 1.0]")
@@ -140,22 +151,23 @@ CAN_CHANGE_ON_RESUME = {"resume", "steps", "checkpoint_every", "quiet", "source"
 @click.option("--hidden", callback=_sizes, metavar="N,N", help="Hidden layers; none: a linear model.  [default: 16,16]")
 @click.option(
     "--activation",
-    callback=_one_of("relu", "tanh", "sigmoid", "linear"),
+    callback=_one_of(*ACTIVATIONS),
     metavar="NAME",
-    help="Of hidden layers: relu, tanh, sigmoid or linear.  [default: relu]",
+    help=f"Of hidden layers: {_either(ACTIVATIONS)}.  [default: relu]",
 )
 @click.option(
     "--loss",
-    callback=_one_of("max_margin", "binary_cross_entropy", "bce", "cross_entropy", "mse"),
+    callback=_one_of(*OBJECTIVES, *SHORT_NAMES),
     metavar="NAME",
-    help="max_margin, bce or mse for two classes, cross_entropy for more, mse for numbers.  [default: the first]",
+    help=f"{_either(fitting('binary'))} for two classes, {_either(fitting('multiclass'))} for more, "
+    f"{_either(fitting('regression'))} for numbers; {_short_names()}.  [default: the first]",
 )
 @click.option("--l2", type=float, metavar="X", help="Times the sum of squared weights, added to the loss.  [default: 0.0001]")
 @click.option(
     "--optimizer",
-    callback=_one_of("sgd", "adam", "adamw"),
+    callback=_one_of(*OPTIMIZERS),
     metavar="NAME",
-    help="sgd, adam or adamw.  [default: moons, circles, lecture: sgd; else adam]",
+    help=f"{_either(OPTIMIZERS)}.  [default: moons, circles, lecture: sgd; else adam]",
 )
 @click.option(
     "--lr",
@@ -201,8 +213,8 @@ def train(ctx: click.Context, /, source: str | None, resume: Path | None, quiet:
     else:
         out, force = options.pop("out"), options.pop("force")
         outcome = training.train(*configure(source, **options), out, force=force, **showing)
-    if outcome.interrupted:
-        _stop_interrupted(outcome)
+    if outcome.interrupted is not None:
+        _stop_interrupted(outcome, signal.Signals[outcome.interrupted])
     if not quiet:
         _summarize(outcome)
 
@@ -252,10 +264,10 @@ def _say_wrapped(line: str) -> None:
     progress.say(textwrap.fill(line, max(width, 20), subsequent_indent="  ", break_on_hyphens=False, break_long_words=False))
 
 
-def _stop_interrupted(outcome: Outcome) -> NoReturn:
+def _stop_interrupted(outcome: Outcome, by: signal.Signals) -> NoReturn:
     run = shlex.quote(str(outcome.folder))
     _complain(f"interrupted; step {outcome.step} of {outcome.steps} is saved, go on with: chainrule train --resume {run}")
-    raise SystemExit(INTERRUPTED)
+    raise SystemExit(128 + by)
 
 
 # ---- predict --------------------------------------------------------------------------------------------------------
@@ -289,7 +301,7 @@ def predict(run: Path, file: Path, output: Path | None) -> None:
     if output is None:
         click.echo(text, nl=False)
     else:
-        write_atomically(output, text.encode())
+        write(output, text.encode())
     if truth is not None:
         _complain(_judgement(model, model.decide(scores), truth), prefix="")
 
@@ -416,7 +428,7 @@ def _one_sentence() -> Iterator[None]:
     except click.ClickException as error:
         _exit(error, _usage(error), 2)
     except (click.Abort, KeyboardInterrupt) as error:
-        _exit(error, "interrupted", INTERRUPTED)
+        _exit(error, "interrupted", 128 + signal.SIGINT)
     except BrokenPipeError as error:  # the reader has seen enough, as in `chainrule info | head -1`
         _exit(error, "", 1)
     except ChainruleError as error:
@@ -427,14 +439,16 @@ def _one_sentence() -> Iterator[None]:
     except UnicodeEncodeError as error:
         _exit(error, f"the output cannot hold {error.object[error.start]!r} in {error.encoding}; set PYTHONUTF8=1", 2)
     except MemoryError as error:
-        _exit(error, "out of memory; a smaller --batch-size or --hidden needs less", 2)
+        _exit(error, "out of memory; smaller --samples, --batch-size or --hidden need less", 2)
 
 
 def _usage(error: click.ClickException) -> str:
-    hint = ""
-    if isinstance(error, click.UsageError) and error.ctx is not None:
-        hint = f"; see {error.ctx.command_path} --help"
     message = error.format_message().rstrip(".")
+    if isinstance(error, click.NoSuchOption):  # click would make it two sentences
+        message = f"no such option {error.option_name!r}{did_you_mean(error.option_name, error.possibilities or ())}"
+    hint = ""
+    if isinstance(error, click.UsageError) and error.ctx is not None and not message.endswith("?"):
+        hint = f"; see {error.ctx.command_path} --help"
     return message[:1].lower() + message[1:] + hint
 
 

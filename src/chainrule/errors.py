@@ -15,8 +15,10 @@
     `-- MissingDependencyError (ImportError)        an optional package is not installed; carries the command that installs it
 
 Each also derives from the built-in exception that Python would use, so `except ValueError` keeps working. The
-command line turns any of them into one sentence and exit code 2.
+command line turns any of them into one sentence and exit code 2. `did_you_mean` ends a sentence about an unknown word.
 """
+
+from collections.abc import Iterable
 
 
 class ChainruleError(Exception):
@@ -69,3 +71,18 @@ class NonFiniteError(ChainruleError, ArithmeticError):
 
 class MissingDependencyError(ChainruleError, ImportError):
     """An optional package is missing; the message holds the command that installs it."""
+
+
+def did_you_mean(word: object, known: Iterable[str]) -> str:
+    """The clause `; did you mean 'moons'?` where a known word is near to the one that came, or else the empty string.
+
+    >>> did_you_mean("Mons", ["moons", "iris"])
+    "; did you mean 'moons'?"
+    >>> did_you_mean("x", ["moons", "iris"])
+    ''
+    """
+    import difflib  # here, because most programs never ask
+
+    lowered = {name.lower(): name for name in known}
+    found = difflib.get_close_matches(str(word).lower(), lowered, n=1, cutoff=0.5)
+    return f"; did you mean {lowered[found[0]]!r}?" if found else ""

@@ -13,8 +13,9 @@
 1.0
 
 A parameter that no backward pass has reached is left alone, momentum and decay included, as in PyTorch. Unlike PyTorch, a
-step with a gradient that is NaN or infinite raises NonFiniteError before anything has changed: one such step would
-make every weight NaN for good. Warm-up is a LinearLR before another schedule:
+step that meets NaN or infinity, in a gradient or in what a parameter or the memory of it would become, raises
+NonFiniteError before anything has changed: one such step would make every weight NaN for good. Warm-up is a LinearLR before
+another schedule:
 
 >>> warm_up, then = LinearLR(optimizer, start_factor=0.25, total_iters=3), StepLR(optimizer, step_size=10)
 >>> schedule = SequentialLR(optimizer, [warm_up, then], milestones=[3])
@@ -44,6 +45,8 @@ __all__ = [
     "StepLR",
 ]
 
+_PLAIN = {float, int, type(None)}
+
 Checks = Mapping[str, Callable[[str, Any], Any]]  # for each hyper-parameter, what turns (name, argument) into its value
 
 
@@ -67,6 +70,12 @@ class _Configured:
         checked = {name: check(name, hyper[name]) for name, check in self.HYPER.items()}
         self._check_together(checked)
         self.__dict__.update(checked)
+
+    def __setattr__(self, name: str, x: Any) -> None:
+        if name in self.HYPER:
+            x = self.HYPER[name](name, x)
+            self._check_together({**self.__dict__, name: x})
+        super().__setattr__(name, x)
 
     def _check_together(self, hyper: Mapping[str, Any]) -> None:
         """Raise InputError for values that do not go together."""
@@ -144,7 +153,8 @@ class Optimizer(_Configured):
     """The base of all optimisers: parameters, hyper-parameters, and what is remembered of each parameter.
 
     A subclass names its hyper-parameters in `HYPER` and its memory in `MEMORY`, and defines `_update`. Each
-    hyper-parameter is an attribute of its own name; `lr` may be assigned between steps.
+    hyper-parameter is an attribute of its own name; `lr` may be assigned between steps, and InputError refuses what the
+    constructor would.
     """
 
     MEMORY: ClassVar[dict[str, Any]] = {}  # a name, and what a parameter starts with; a number fits arrays too
@@ -158,20 +168,38 @@ class Optimizer(_Configured):
     def step(self) -> None:
         """Change every parameter that has a gradient.
 
-        Raises NonFiniteError, before any is changed, when a gradient is NaN or infinite.
+        Raises NonFiniteError, before any is changed, when a gradient, or what a parameter or the memory of it would become,
+        is NaN or infinite.
         """
         found = [_gradient(p) for p in self.params]
-        for i, (p, g) in enumerate(zip(self.params, found, strict=True)):
-            if g is not None and not _is_finite(g):
-                name = f" ({p.label})" if getattr(p, "label", "") else ""
-                found_here = f"is {g}" if np.ndim(g) == 0 else "holds NaN or infinity"
-                raise NonFiniteError(f"the gradient of parameter {i}{name} {found_here}; no parameter was changed")
-        for p, g, memory in zip(self.params, found, self.memory, strict=True):
-            if g is not None:
-                self._update(p, g, memory)
+        self._expect_finite("gradient", found)
+        with np.errstate(over="ignore", invalid="ignore"):  # arrays that overflow are refused below, as numbers are
+            updates = [
+                (None, memory) if g is None else self._update(p.data, g, memory)
+                for p, g, memory in zip(self.params, found, self.memory, strict=True)
+            ]
+        self._expect_finite("updated value", [x for x, _ in updates])
+        for name in self.MEMORY:
+            self._expect_finite(f"updated {name}", [memory[name] for _, memory in updates])
+        self.memory = [memory for _, memory in updates]
+        for p, (x, _) in zip(self.params, updates, strict=True):
+            if x is not None:
+                p.data = x
 
-    def _update(self, p: Any, g: Any, memory: dict[str, Any]) -> None:
+    def _update(self, x: Any, g: Any, memory: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """What a parameter of value x and gradient g becomes, and its memory after that; changes nothing."""
         raise NotImplementedError
+
+    def _expect_finite(self, what: str, xs: list[Any]) -> None:
+        """NonFiniteError for the first entry that is NaN or infinite; there is one per parameter, or None."""
+        # Nearly always, and at the speed of C; filter drops None, and zeros, which are finite.
+        if set(map(type, xs)) <= _PLAIN and all(map(math.isfinite, filter(None, xs))):
+            return
+        for i, (p, x) in enumerate(zip(self.params, xs, strict=True)):
+            if x is not None and not np.all(np.isfinite(x)):
+                name = f"{i} ({p.label})" if getattr(p, "label", "") else f"{i}"
+                found = f"is {x}" if np.ndim(x) == 0 else "holds NaN or infinity"
+                raise NonFiniteError(f"the {what} of parameter {name} {found}; no parameter was changed")
 
     def zero_grad(self) -> None:
         """Forget the gradients, so that the next backward pass starts anew."""
@@ -264,15 +292,15 @@ class SGD(Optimizer):
         if hyper["nesterov"] and (hyper["momentum"] == 0 or hyper["dampening"] != 0):
             raise InputError("nesterov needs a momentum above 0 and no dampening, as in SGD(params, momentum=0.9, nesterov=True)")
 
-    def _update(self, p: Any, g: Any, memory: dict[str, Any]) -> None:
+    def _update(self, x: Any, g: Any, memory: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         if self.weight_decay:
-            g = g + self.weight_decay * p.data
+            g = g + self.weight_decay * x
         if self.momentum:
             last = memory["momentum_buffer"]
             b = g if last is None else self.momentum * last + (1.0 - self.dampening) * g
-            memory["momentum_buffer"] = b
+            memory = {"momentum_buffer": b}
             g = g + self.momentum * b if self.nesterov else b
-        p.data = p.data - self.lr * g
+        return x - self.lr * g, memory
 
 
 class Adam(Optimizer):
@@ -321,21 +349,21 @@ class Adam(Optimizer):
         super().__init__(params)
         self._configure(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, amsgrad=amsgrad)
 
-    def _update(self, p: Any, g: Any, memory: dict[str, Any]) -> None:
+    def _update(self, x: Any, g: Any, memory: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         if self.weight_decay:
-            g = g + self.weight_decay * p.data
-        self._adapt(p, g, memory)
+            g = g + self.weight_decay * x
+        return self._adapt(x, g, memory)
 
-    def _adapt(self, p: Any, g: Any, memory: dict[str, Any]) -> None:
+    def _adapt(self, x: Any, g: Any, memory: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         beta1, beta2 = self.betas
-        t = memory["step"] = memory["step"] + 1
-        m = memory["exp_avg"] = beta1 * memory["exp_avg"] + (1.0 - beta1) * g
-        v = memory["exp_avg_sq"] = beta2 * memory["exp_avg_sq"] + (1.0 - beta2) * g * g
-        if self.amsgrad:
-            v = memory["max_exp_avg_sq"] = _maximum(memory["max_exp_avg_sq"], v)
+        t = memory["step"] + 1
+        m = beta1 * memory["exp_avg"] + (1.0 - beta1) * g
+        v = beta2 * memory["exp_avg_sq"] + (1.0 - beta2) * g * g
+        largest = _maximum(memory["max_exp_avg_sq"], v) if self.amsgrad else memory["max_exp_avg_sq"]
         # Both means start at 0; dividing by 1 - beta ** t takes that bias away (ibid., section 3).
-        root = v**0.5 / math.sqrt(1.0 - beta2**t) + self.eps
-        p.data = p.data - self.lr / (1.0 - beta1**t) * m / root
+        root = (largest if self.amsgrad else v) ** 0.5 / math.sqrt(1.0 - beta2**t) + self.eps
+        after = {"step": t, "exp_avg": m, "exp_avg_sq": v, "max_exp_avg_sq": largest}
+        return x - self.lr / (1.0 - beta1**t) * m / root, after
 
 
 class AdamW(Adam):
@@ -362,9 +390,8 @@ class AdamW(Adam):
     ) -> None:
         super().__init__(params, lr, betas, eps, weight_decay, amsgrad)
 
-    def _update(self, p: Any, g: Any, memory: dict[str, Any]) -> None:
-        p.data = p.data * (1.0 - self.lr * self.weight_decay)
-        self._adapt(p, g, memory)
+    def _update(self, x: Any, g: Any, memory: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        return self._adapt(x * (1.0 - self.lr * self.weight_decay), g, memory)
 
 
 # ---- schedules ------------------------------------------------------------------------------------------------------
@@ -573,10 +600,6 @@ def _checked_params(params: Any) -> list[Any]:
 def _gradient(p: Any) -> Any:
     """The gradient, or None where no backward pass has set one."""
     return p.grad if getattr(p, "has_grad", True) else None
-
-
-def _is_finite(g: Any) -> bool:
-    return math.isfinite(g) if type(g) is float else bool(np.all(np.isfinite(g)))
 
 
 def _maximum(a: Any, b: Any) -> Any:

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from chainrule import engine
 from chainrule.check.choices import same_shape, steps_of
+from chainrule.check.nodes import described
 from chainrule.check.slopes import slope_of, verdict
-from chainrule.check.subject import described
 from chainrule.engine import Value
 from chainrule.errors import ChainruleError
 

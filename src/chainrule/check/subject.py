@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from chainrule import engine
+from chainrule.check.nodes import described, first_non_finite
 from chainrule.engine import Node, Value
 from chainrule.errors import InputError, NonFiniteError, NotANumberError
 
@@ -108,23 +109,6 @@ def _checked_outputs(returned: Any) -> list[tuple[str, Value]]:
                 "(a plain number has forgotten how it was made: look for .data, float() or math.*)"
             )
         if not math.isfinite(y.data):
-            raise NonFiniteError(f"the function gives {y.data}{f' at {index}' if index else ''}; {_first_non_finite(y)}")
+            first = f"the first number that is not finite is {described(first_non_finite(y))}"
+            raise NonFiniteError(f"the function gives {y.data}{f' at {index}' if index else ''}; {first}")
     return outputs
-
-
-def _first_non_finite(root: Value) -> str:
-    first = next(node for node in engine.inputs_first(root) if not math.isfinite(node.data))
-    return f"the first number that is not finite is {described(first)}"
-
-
-def described(node: Any) -> str:
-    """A node in one phrase: its label, operation and inputs with their values.
-
-    >>> described(Value(2.0, label="a") * 3)
-    'mul(a=2.0, 3.0) = 6.0'
-    """
-    name = f"{node.label} = " if node.label and node.op else ""
-    if node.op is None:
-        return f"{node.label}={node.data!r}" if node.label else repr(node.data)
-    inputs = ", ".join(f"{x.label}={x.data!r}" if x.label else repr(x.data) for x in node.inputs)
-    return f"{name}{node.op.name}({inputs}) = {node.data!r}"

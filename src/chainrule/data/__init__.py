@@ -13,7 +13,7 @@ Left out on purpose: pictures, text, missing values, categories as features. Imp
 makes the named sets, is imported when one of them is asked for.
 """
 
-from chainrule.data.dataset import Dataset, closest
+from chainrule.data.dataset import Dataset
 from chainrule.data.files import read_csv, read_rows
 from chainrule.data.named import NAMES, blobs, circles, digits, iris, lecture, load, moons
 from chainrule.data.prepare import Standardizer, batch, split
@@ -25,7 +25,6 @@ __all__ = [
     "batch",
     "blobs",
     "circles",
-    "closest",
     "digits",
     "iris",
     "lecture",

@@ -3,13 +3,11 @@
 Imports errors.
 """
 
-import difflib
 import hashlib
 import math
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from chainrule.errors import DataError
 
@@ -84,14 +82,3 @@ class Dataset:
         return Dataset(
             self.name, [self.X[i] for i in chosen], [self.y[i] for i in chosen], self.columns, self.target, self.classes
         )
-
-
-def closest(word: Any, known: Sequence[str]) -> str:
-    """`; did you mean 'moons'?` when a known name is near to the one that was written, else the empty string.
-
-    >>> closest("mons", ["moons", "iris"])
-    "; did you mean 'moons'?"
-    """
-    lowered = {name.lower(): name for name in known}
-    found = difflib.get_close_matches(str(word).lower(), lowered, n=1, cutoff=0.5)
-    return f"; did you mean {lowered[found[0]]!r}?" if found else ""

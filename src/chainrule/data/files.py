@@ -20,9 +20,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from chainrule.data.dataset import Dataset, closest
-from chainrule.errors import DataError, InputError
+from chainrule.data.dataset import Dataset
+from chainrule.errors import DataError, InputError, did_you_mean
 
+TASKS = ("classification", "regression")
 MOST_CLASSES_OF_NUMBERS = 20
 
 
@@ -53,8 +54,8 @@ def read_csv(
 
     Raises DataError for a file that cannot be used, InputError for an unknown task.
     """
-    if task not in (None, "classification", "regression"):
-        raise InputError(f"unknown task {task!r}{closest(task, ('classification', 'regression'))}")
+    if task is not None and task not in TASKS:
+        raise InputError(f"unknown task {task!r}{did_you_mean(task, TASKS)}")
     rows = read_rows(path, names=[*(columns or ()), *([target] if target else ())])
     if target is None:
         raise DataError(f"{rows.name}: say which column is to be learned (--target NAME), one of: {_listed(rows.header)}")
@@ -62,6 +63,9 @@ def read_csv(
     features = [i for i in range(len(rows.header)) if i != goal]
     if columns is not None:
         features = [column_index(rows, name) for name in columns]
+        twice = next((rows.header[i] for k, i in enumerate(features) if i in features[:k]), None)
+        if twice is not None:
+            raise DataError(f"{rows.name}: the column {twice!r} is given twice among the columns to learn from")
         if goal in features:
             raise DataError(f"{rows.name}: the target {rows.header[goal]!r} cannot be one of the columns to learn from")
     if not features:
@@ -102,7 +106,7 @@ def column_index(rows: Rows, name: str) -> int:
         return rows.header.index(name)
     if _is_position(name, len(rows.header)):
         return int(name) - 1
-    hint = closest(name, rows.header)
+    hint = did_you_mean(name, rows.header)
     raise DataError(f"{rows.name} has no column {name!r}{hint} (columns: {_listed(rows.header)})")
 
 

@@ -11,9 +11,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from chainrule.data.dataset import Dataset, closest
+from chainrule.data.dataset import Dataset
 from chainrule.data.prepare import shuffled
-from chainrule.errors import InputError, MissingDependencyError
+from chainrule.errors import InputError, MissingDependencyError, did_you_mean
 
 XY = ("x1", "x2")
 
@@ -94,7 +94,7 @@ def load(name: str, *, samples: int | None = None, noise: float | None = None, s
     4
     """
     if name not in _MAKERS:
-        raise InputError(f"unknown data set {name!r}{closest(name, NAMES)} (known: {', '.join(NAMES)})")
+        raise InputError(f"unknown data set {name!r}{did_you_mean(name, NAMES)} (known: {', '.join(NAMES)})")
     make, known = _MAKERS[name]
     options = {"samples": samples, "noise": noise}
     for option, x in options.items():

@@ -10,13 +10,12 @@ axes; so a layer of 16 neurons with 2 inputs is the matrix and the vector that P
 True
 
 `fold` depends on names and shapes alone, so equal architectures have equal tensors, and any reader of safetensors can
-use the file. It is never pickle: reading one runs no code. Imports errors; safetensors when a file is read or written.
+use the file. It is never pickle: reading one runs no code. Imports errors and files; safetensors when a file is read or
+written.
 """
 
-import contextlib
 import os
 import pathlib
-import uuid
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
@@ -25,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule.errors import MissingDependencyError, ModelFileError
+from chainrule.files import write_atomically
 
 Array = npt.NDArray[Any]
 
@@ -79,24 +79,13 @@ def unfold(tensors: Mapping[str, Array]) -> dict[str, Any]:
 
 
 def write(path: str | os.PathLike[str], tensors: Mapping[str, Array]) -> None:
-    """Write tensors to a safetensors file, atomically: beside it first, then in its place.
+    """Write tensors to a safetensors file, whole or not at all.
 
     Raises ModelFileError with the reason when it cannot be written; what was there before is still there then.
     """
     content = _safetensors("saving").save(dict(tensors), metadata={"format": "chainrule"})
-    target = pathlib.Path(path)
-    part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
     try:
-        try:
-            with part.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(target)
-        except BaseException:  # also Ctrl-C: leave nothing behind
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
-            raise
+        write_atomically(path, content)
     except OSError as error:
         raise ModelFileError(f"cannot write the model file {path}: {_reason(error)}") from error
 

@@ -1,7 +1,9 @@
 """What every network can do: find its parameters, forget their gradients, give out and take in their numbers.
 
-A module is any class derived from `Module` that keeps nodes in its attributes, directly or inside lists, tuples, dicts
-and other modules. Nothing is registered: the attributes are walked when asked, in the order in which they were set.
+A module is any class derived from `Module` that keeps nodes in its attributes (or `__slots__`), directly or inside lists,
+tuples, dicts and other modules. Nothing is registered: the attributes are walked when asked, in the order in which they
+were set. Sets have no order that a file could rely on, so a leaf that is in a set (a deque, an array of objects) and
+nowhere else is an InputError, and is never overlooked. Objects of other classes are not looked into.
 
 >>> from chainrule import Value
 >>> class Line(Module):
@@ -16,12 +18,14 @@ and other modules. Nothing is registered: the attributes are walked when asked, 
 A leaf node with `requires_grad` is a parameter; a leaf without it is a buffer: saved and loaded, never trained. So a
 parameter is frozen by `p.requires_grad = False`. Results of operations are neither. A node kept in two places counts
 once, under its first name. Left out on purpose: hooks, devices, and moving a class into the file (a file holds
-weights; the program holds the architecture). Imports the core and modelfile.
+weights; the program holds the architecture). Imports engine, errors and modelfile.
 """
 
 import copy
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from os import PathLike
+from types import MemberDescriptorType
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -131,19 +135,28 @@ class Module:
 def _leaves(module: Module) -> dict[Any, Path]:
     """Every leaf node below a module, with the first path that leads to it."""
     leaves: dict[Any, Path] = {}
-    _collect(module, None, leaves, set())
+    unordered: list[Any] = []
+    _collect(module, None, leaves, set(), unordered)
+    for container in unordered:
+        inside: dict[Any, Path] = {}
+        _collect(list(container), None, inside, set(), [])
+        if not inside.keys() <= leaves.keys():
+            kind = "array" if isinstance(container, np.flatiter) else type(container).__name__
+            raise InputError(f"this {type(module).__name__} keeps parameters in a {kind}; keep them in a list, tuple or dict")
     return leaves
 
 
-def _collect(x: Any, path: Path, leaves: dict[Any, Path], seen: set[int]) -> None:
+def _collect(x: Any, path: Path, leaves: dict[Any, Path], seen: set[int], unordered: list[Any]) -> None:
     children: Iterable[tuple[Any, Any]]
     if isinstance(x, (list, tuple)):
         children = enumerate(x)
     elif isinstance(x, Module):
-        children = vars(x).items()
+        children = vars(x).items() if not hasattr(type(x), "__slots__") else _slots(x)
     elif isinstance(x, dict):
         children = x.items()
     else:
+        if isinstance(x, (set, frozenset, deque)) or (isinstance(x, np.ndarray) and x.dtype == object):
+            unordered.append(x.flat if isinstance(x, np.ndarray) else x)
         return
     if id(x) in seen:  # a module may hold its parent
         return
@@ -153,7 +166,16 @@ def _collect(x: Any, path: Path, leaves: dict[Any, Path], seen: set[int]) -> Non
             if child.op is None:
                 leaves.setdefault(child, (path, key))
         elif not isinstance(child, (str, int, float)):  # a training step walks three times: spare the calls
-            _collect(child, (path, key), leaves, seen)
+            _collect(child, (path, key), leaves, seen, unordered)
+
+
+def _slots(module: Module) -> Iterator[tuple[str, Any]]:
+    """The attributes of a module of a class with `__slots__`, those of the slots first, base classes before derived ones."""
+    for kind in reversed(type(module).__mro__):
+        for name, slot in vars(kind).items():
+            if isinstance(slot, MemberDescriptorType) and hasattr(module, slot.__name__):
+                yield name, getattr(module, slot.__name__)
+    yield from vars(module).items()
 
 
 def _named_leaves(module: Module) -> dict[str, Any]:

@@ -14,14 +14,13 @@ Weights are drawn from Python's `random`, uniformly from (-1, 1), neuron by neur
 Left out on purpose: other initialisations (assign to `w[i].data`) and layers of tensors. Imports engine and errors.
 """
 
-import difflib
 import operator
 import random
 from collections.abc import Sequence
 from typing import Any
 
-from chainrule.engine import Node, Value
-from chainrule.errors import InputError
+from chainrule.engine import Node, Value, as_number
+from chainrule.errors import InputError, NotANumberError, did_you_mean
 from chainrule.nn.module import Module
 
 _NAMES = {"relu": "ReLU", "tanh": "Tanh", "sigmoid": "Sigmoid", "linear": "Linear"}  # as repr shows them
@@ -38,7 +37,7 @@ class Neuron(Module):
     activation: "relu" (default), "tanh", "sigmoid" or "linear"; "linear" is the same as nonlin=False.
 
     Called with a list of `nin` Values or numbers (with one input also with just that), it returns a Value.
-    Raises InputError for another number of inputs or an unknown activation.
+    Raises InputError for another number of inputs or an unknown activation, NotANumberError for an input that is neither.
 
     >>> neuron = Neuron(2, activation="tanh")
     >>> neuron.w[0].data, neuron.w[1].data, neuron.b.data = -3.0, 1.0, 6.8813735870195432
@@ -66,10 +65,14 @@ class Neuron(Module):
                 raise InputError(f"{self!r} takes {_count(len(w), 'input')}, not {len(x)}")
         except TypeError:
             return self(_as_list(x))
-        total = sum(map(operator.mul, w, x), self.b)
-        if not self.nonlin:
-            return total
-        return total.relu() if self.activation == "relu" else getattr(total, self.activation)()
+        try:
+            total = sum(map(operator.mul, w, x), self.b)
+            if not self.nonlin:
+                return total
+            return total.relu() if self.activation == "relu" else getattr(total, self.activation)()
+        except (TypeError, AttributeError):
+            _expect_numbers(self, x)
+            raise
 
     def __repr__(self) -> str:
         return f"{_NAMES[self.activation] if self.nonlin else 'Linear'}Neuron({len(self.w)})"
@@ -146,6 +149,16 @@ def _as_list(x: Any) -> list[Any]:
         raise InputError(f"the inputs of a neuron are a list of numbers or Values, not {type(x).__name__}") from None
 
 
+def _expect_numbers(neuron: Neuron, x: Any) -> None:
+    """Raise NotANumberError for the first input that is neither a Value nor a number."""
+    for i, number in enumerate(x):
+        try:
+            if not isinstance(number, Node):
+                as_number(number)
+        except NotANumberError as error:
+            raise NotANumberError(f"input {i} of {neuron!r}: {error}") from None
+
+
 def _check_size(name: str, size: Any) -> None:
     try:
         fits = operator.index(size) >= 1
@@ -158,8 +171,7 @@ def _check_size(name: str, size: Any) -> None:
 def _check_activation(name: str, activation: Any) -> None:
     if activation in ACTIVATIONS:
         return
-    close = difflib.get_close_matches(str(activation).lower(), ACTIVATIONS, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
+    hint = did_you_mean(activation, ACTIVATIONS)
     raise InputError(f"{name} must be one of {', '.join(ACTIVATIONS)}, not {activation!r}{hint}")
 
 

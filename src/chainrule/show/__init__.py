@@ -16,7 +16,7 @@ digraph {
 
 Every function here is a pure function of a graph: it reads the public facts of nodes (`data`, `grad`, `has_grad`, `op`,
 `inputs`, `label`, `requires_grad`) and changes none. Left out on purpose: collapsing large graphs, and stepping through
-a backward pass. Imports engine and errors.
+a backward pass. Imports engine, errors and files.
 """
 
 from chainrule.show.drawing import Dot, draw_dot, trace

@@ -14,20 +14,20 @@ digraph {
 }
 <BLANKLINE>
 
-Left out on purpose: collapsed groups of nodes; above a few hundred nodes draw a part, such as one neuron. Imports engine
-and errors.
+Left out on purpose: collapsed groups of nodes; above a few hundred nodes draw a part, such as one neuron. Imports
+engine, errors and files.
 """
 
 import contextlib
 import html
 import os
 import re
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 from chainrule.engine import Node, inputs_first
 from chainrule.errors import GraphError, InputError, MissingDependencyError
+from chainrule.files import write_atomically
 from chainrule.show import graphviz
 from chainrule.show.wording import LONGEST_LABEL, expect_node, gradient, number
 
@@ -128,13 +128,16 @@ class Dot:
     def pipe(self, format: str | None = None) -> bytes:
         """The bytes of the picture, in `format` or that of the drawing."""
         chosen = self.format if format is None else graphviz.checked_format(format)
+        self._expect_drawable()
+        return graphviz.draw(self.source, chosen)
+
+    def _expect_drawable(self) -> None:
         if self.nodes > self.max_nodes:
             raise GraphError(
                 f"this graph has {self.nodes:,} nodes and pictures are drawn up to {self.max_nodes:,}: draw a part of it, such "
                 "as one neuron or a loss of one sample, read chainrule.show.text(root), or ask for it with "
                 f"draw_dot(root, max_nodes={self.nodes})"
             )
-        return graphviz.draw(self.source, chosen)
 
     def render(self, filename: str | os.PathLike[str], format: str | None = None) -> str:
         """Write the picture to `filename`, with the format's ending unless it has it, and return that path.
@@ -154,14 +157,18 @@ class Dot:
         """Write the DOT text to `path` and return it; needs nothing installed."""
         return _write(_checked_path(path), self.source.encode())
 
+    def _element(self) -> str:
+        self._expect_drawable()
+        return graphviz.element(self.source)
+
     def _repr_svg_(self) -> str | None:
         with contextlib.suppress(GraphError, MissingDependencyError):  # _repr_html_ tells why
-            return graphviz.element(self.pipe("svg"))
+            return self._element()
         return None
 
     def _repr_html_(self) -> str:
         try:
-            return graphviz.element(self.pipe("svg"))
+            return self._element()
         except (GraphError, MissingDependencyError) as error:
             return f"<pre>{html.escape(str(error))}</pre>"
 
@@ -180,16 +187,8 @@ def _checked_path(filename: str | os.PathLike[str]) -> Path:
 
 
 def _write(path: Path, content: bytes) -> str:
-    """Put `content` there in one go: a reader, or a crash in between, never sees half a file."""
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        write_atomically(path, content)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         raise InputError(f"cannot write {path}: {error.strerror}") from error
     return str(path)

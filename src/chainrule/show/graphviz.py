@@ -3,6 +3,7 @@
 Graphviz is optional. It is looked for on PATH at each use, so that installing it needs no restart. Imports errors.
 """
 
+import functools
 import shutil
 import subprocess
 
@@ -50,7 +51,15 @@ def draw(source: str, format: str) -> bytes:
     return done.stdout
 
 
-def element(picture: bytes) -> str:
-    """The <svg> element of an SVG file, without the XML prologue that cannot stand inside a page."""
-    text = picture.decode()
+def element(source: str) -> str:
+    """The picture of a DOT text as an <svg> element, without the XML prologue that cannot stand inside a page.
+
+    Raises as `draw`. The last picture is kept: a notebook asks for the same one twice, as HTML and as SVG.
+    """
+    return _element(find(), source)
+
+
+@functools.lru_cache(maxsize=1)
+def _element(program: str | None, source: str) -> str:
+    text = draw(source, "svg").decode()
     return text[text.index("<svg") :]

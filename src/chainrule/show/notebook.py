@@ -22,7 +22,7 @@ def svg(node: Node) -> str | None:
     """
     if graphviz.find() is None or not _is_small(expect_node(node)):
         return None
-    return graphviz.element(draw_dot(node).pipe("svg"))
+    return graphviz.element(draw_dot(node).source)
 
 
 def html(node: Node) -> str:

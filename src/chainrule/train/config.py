@@ -1,7 +1,7 @@
 """What a run does: `Config`, every choice in one record, and `configure`, which fills in what was not chosen.
 
 The defaults of each data set are one row of RECIPES. Those of the moons are the micrograd demo's, so `moons` with
-nothing chosen gives its net, its points and its losses. Imports data and errors.
+nothing chosen gives its net, its points and its losses. Imports data, nn, errors, and objectives beside it.
 """
 
 import dataclasses
@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from chainrule import data as datasets
-from chainrule.errors import ChainruleError, InputError, ModelFileError
+from chainrule.errors import ChainruleError, InputError, ModelFileError, did_you_mean
+from chainrule.nn.perceptron import ACTIVATIONS
+from chainrule.train.objectives import OBJECTIVES, SHORT_NAMES, fitting
 
-ACTIVATIONS = ("relu", "tanh", "sigmoid", "linear")
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     "sgd": {"lr": 0.1},
     "adam": {"lr": 0.02},
@@ -21,15 +22,6 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
 }
 """The optimisers, and the defaults that go with one where it is not the data set's own."""
 
-LOSSES = {
-    "max_margin": ("binary",),
-    "binary_cross_entropy": ("binary",),
-    "cross_entropy": ("multiclass",),
-    "mse": ("regression", "binary"),
-}
-"""The losses and the tasks they are for; the first loss of a task is its default."""
-
-SHORT_LOSSES = {"bce": "binary_cross_entropy", "hinge": "max_margin"}
 FULL_BATCH_UP_TO = 64  # files this small are trained whole; larger ones in batches of BATCH
 BATCH = 32
 
@@ -45,7 +37,7 @@ class Config:
     test_fraction: the share of the samples held out of training.
     standardize: whether features (and targets of a regression) are given mean 0 and deviation 1, as in the training part.
     hidden: the sizes of the hidden layers. activation, output_activation: as in `chainrule.nn.MLP`.
-    loss: a key of LOSSES. l2: the factor of the sum of all squared parameters that is added to it.
+    loss: a key of OBJECTIVES. l2: the factor of the sum of all squared parameters that is added to it.
     optimizer, momentum, weight_decay: as in `chainrule.optim`; momentum is for sgd alone.
     lr: the learning rate of the first step; it falls in a straight line to a tenth of that.
     steps: how many. batch_size: samples per step; None for all.
@@ -160,10 +152,10 @@ def configure(source: str, **chosen: Any) -> tuple[Config, datasets.Dataset]:
     known = [field.name for field in dataclasses.fields(Config)]
     for name in chosen:
         if name not in known:
-            raise InputError(f"unknown setting {name!r}{datasets.closest(name, known)}")
+            raise InputError(f"unknown setting {name!r}{did_you_mean(name, known)}")
     chosen = {name: x for name, x in chosen.items() if x is not None}
     if "loss" in chosen:
-        chosen["loss"] = SHORT_LOSSES.get(chosen["loss"], chosen["loss"])
+        chosen["loss"] = SHORT_NAMES.get(chosen["loss"], chosen["loss"])
     recipe = {**_recipe(source, chosen), **chosen}
     config = Config(data=_located(source), **recipe)
     points = config.load()
@@ -187,17 +179,17 @@ def _located(source: str) -> str:
         return source
     path = Path(source)
     if not path.exists() and not path.suffix and len(path.parts) == 1:
-        hint, known = datasets.closest(source, datasets.NAMES), ", ".join(datasets.NAMES)
+        hint, known = did_you_mean(source, datasets.NAMES), ", ".join(datasets.NAMES)
         raise InputError(f"there is no data set and no file {source!r}{hint} (data sets: {known})")
     return str(path.absolute())
 
 
 def _fitted(config: Config, points: datasets.Dataset) -> Config:
     """The same settings with the choices that depend on the data made."""
-    loss = config.loss or next(name for name, tasks in LOSSES.items() if points.task in tasks)
-    if points.task not in LOSSES[loss]:
-        fitting = [name for name, tasks in LOSSES.items() if points.task in tasks]
-        raise InputError(f"the loss {loss} does not fit {points.name}, which is a {points.task} task; use {' or '.join(fitting)}")
+    losses = fitting(points.task)
+    loss = config.loss or losses[0]
+    if loss not in losses:
+        raise InputError(f"the loss {loss} does not fit {points.name}, which is a {points.task} task; use {' or '.join(losses)}")
     train, _ = datasets.split(points, config.test_fraction, config.seed)
     size = config.batch_size
     if size is None and config.name not in ("moons", "circles", "blobs", "lecture") and len(train) > FULL_BATCH_UP_TO:
@@ -211,7 +203,7 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "activation": ACTIVATIONS,
     "output_activation": ACTIVATIONS,
     "optimizer": tuple(OPTIMIZERS),
-    "loss": (*LOSSES, None),
+    "loss": (*OBJECTIVES, None),
 }
 _WHOLE = {"steps": 1, "seed": 0, "batch_size": 1, "samples": 1}
 
@@ -219,7 +211,7 @@ _WHOLE = {"steps": 1, "seed": 0, "batch_size": 1, "samples": 1}
 def _one_of(name: str, x: Any, known: tuple[Any, ...]) -> None:
     if x not in known:
         words = [word for word in known if word]
-        raise InputError(f"unknown {name} {x!r}{datasets.closest(x, words)} (known: {', '.join(words)})")
+        raise InputError(f"unknown {name} {x!r}{did_you_mean(x, words)} (known: {', '.join(words)})")
 
 
 def _whole(name: str, x: Any, least: int) -> None:

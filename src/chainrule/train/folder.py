@@ -1,6 +1,6 @@
 """The run folder: made once, never overwritten unasked, written file by file so that none is ever half there.
 
-Imports errors.
+Imports errors and files.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from chainrule.errors import RunError
+from chainrule.files import write_atomically
 
 FILES = (
     "checkpoint.safetensors",
@@ -25,37 +26,10 @@ FILES = (
 """What a run writes, and what `--force` removes before a new one."""
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Put `content` at `path`: readers, and a machine that stops at any moment, see the old file or the new one.
-
-    What exists and is no regular file, such as /dev/stdout, is written to directly. Raises RunError naming the file.
-    """
-    temporary = path.with_name(f".{path.name}.tmp")
+def write(path: Path, content: bytes) -> None:
+    """Put `content` at `path`, whole or not at all; RunError naming the file."""
     with _as_run_error(path):
-        if path.exists() and not path.is_file():
-            path.write_bytes(content)
-            return
-        try:
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            raise
-        _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    # The new name is on the disk only when its folder is; some file systems cannot sync a folder and need not.
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        write_atomically(path, content)
 
 
 @contextlib.contextmanager
@@ -76,6 +50,8 @@ def create(out: Path | None, name: str, *, force: bool = False) -> Path:
     """
     if out is None:
         return _next_free(Path("runs"), re.sub(r"[^\w.-]+", "-", name) or "run")
+    if out.is_file():
+        raise RunError(f"{out} is a file; a run needs a folder")
     if out.is_dir() and not force and any(_entries(out)):
         raise RunError(f"{out} exists already; choose another folder, or --force to replace the run in it")
     with _as_run_error(out):
@@ -139,7 +115,7 @@ class Rows:
 
     def __init__(self, path: Path, start: str) -> None:
         self.path = path
-        write_atomically(path, start.encode())
+        write(path, start.encode())
         with _as_run_error(path):
             self._file = path.open("a", encoding="utf-8")
 

@@ -4,23 +4,25 @@ A step is: take a batch, score it, compute the loss, go backward, update. What a
 data, the step's number and the state (weights and optimiser) alone. So a run that was interrupted, and goes on from a
 saved state, gives the numbers of one that was not.
 
-Imports data, nn, optim, engine, errors, and config, model, nonfinite beside it.
+Imports data, nn, optim, check, engine, errors, and config, model, objectives beside it.
 """
 
+import itertools
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from chainrule import data, nn, optim
+from chainrule.check.nodes import described, first_non_finite
 from chainrule.data import Dataset, Standardizer
 from chainrule.engine import Value
-from chainrule.errors import DomainError, NonFiniteError
-from chainrule.train import nonfinite
+from chainrule.errors import DomainError, InputError, NonFiniteError
 from chainrule.train.config import Config
 from chainrule.train.model import Model, as_numbers, decision, make_net
+from chainrule.train.objectives import OBJECTIVES, Objective
 
 FINAL_LR = 0.1  # the share of the learning rate that is left at the end, as in micrograd's 1.0 - 0.9 * k / steps
+MOST_PARAMETERS = 10_000_000  # a gigabyte of scalars, and minutes per step
 EVALUATIONS = 10  # how often in a run the held-out part is judged
 
 
@@ -36,23 +38,6 @@ class Record(NamedTuple):
     measure: float
     lr: float
     test_measure: float = math.nan
-
-
-@dataclass(frozen=True)
-class Objective:
-    """A loss of `chainrule.nn` and how a class number is coded for it."""
-
-    function: Callable[[Any, Any], Any]
-    code: Callable[[float], float]
-    rows: bool = False  # whether it takes rows of scores, also where there is one
-
-
-OBJECTIVES = {
-    "max_margin": Objective(nn.max_margin, lambda k: 2 * k - 1),
-    "binary_cross_entropy": Objective(nn.binary_cross_entropy, lambda k: k),
-    "cross_entropy": Objective(nn.cross_entropy, lambda k: k, rows=True),
-    "mse": Objective(nn.mse, lambda y: y),
-}
 
 
 class Trainer:
@@ -100,7 +85,7 @@ class Trainer:
         """
         try:
             record = self._advance()
-        except DomainError as error:
+        except (DomainError, NonFiniteError) as error:
             raise type(error)(f"step {self.step}: {error}") from error
         self.history.append(record)
         return record
@@ -111,38 +96,21 @@ class Trainer:
         outputs = [self.model.net(self.samples[i]) for i in indices]
         loss = self._loss(outputs, indices)
         if not math.isfinite(loss.data):
-            culprit = nonfinite.first_non_finite(loss)
-            raise self._stopped(f"the loss is {loss.data}", nonfinite.describe(culprit or loss))
+            raise NonFiniteError(f"the loss is {loss.data}; first at fault is {_culprit(loss)}")
         for _, p in self.parameters:
             p.zero_grad()
         loss.backward()
-        bad = nonfinite.first_bad_gradient(self.parameters)
-        if bad is not None:
-            raise self._stopped("a gradient is not finite", bad)
         lr = self.schedule.rate(step)
         measure = self._measure([as_numbers(output) for output in outputs], self.train, indices)
         record = Record(step, loss.data, measure, lr, self._judged(step))
-        self._update(lr)
+        self.optimizer.lr = lr
+        self.optimizer.step()  # a gradient or an update that is not finite raises before anything has changed
         return record
 
     def _loss(self, outputs: Sequence[Any], indices: Sequence[int]) -> Any:
         rows = [[z] if self.objective.rows and not isinstance(z, list) else z for z in outputs]
         loss = self.objective.function(rows, [self.targets[i] for i in indices])
         return loss + self.config.l2 * nn.l2([p for _, p in self.parameters]) if self.config.l2 else loss
-
-    def _update(self, lr: float) -> None:
-        before = [p.data for _, p in self.parameters]
-        self.optimizer.lr = lr
-        self.optimizer.step()
-        for (name, p), x in zip(self.parameters, before, strict=True):
-            if not math.isfinite(p.data):
-                found = p.data
-                for (_, q), y in zip(self.parameters, before, strict=True):
-                    q.data = y
-                raise self._stopped("the update leaves the finite numbers", f"{name} would go from {x} to {found}")
-
-    def _stopped(self, what: str, culprit: str) -> NonFiniteError:
-        return NonFiniteError(f"step {self.step}: {what}; first at fault is {culprit}")
 
     def _judged(self, step: int) -> float:
         every = max(1, self.config.steps // EVALUATIONS)
@@ -168,6 +136,11 @@ class Trainer:
 
 def _fresh_model(config: Config, train: Dataset) -> Model:
     sizes = (len(train.columns), *config.hidden, len(train.classes) if train.task == "multiclass" else 1)  # type: ignore[arg-type]
+    count = sum((n + 1) * m for n, m in itertools.pairwise(sizes))
+    if count > MOST_PARAMETERS:
+        raise InputError(
+            f"a net of sizes {', '.join(map(str, sizes))} has {count:,} parameters; {MOST_PARAMETERS:,} are the most"
+        )
     fit = Standardizer.fit if config.standardize else lambda X, columns: Standardizer.identity(columns)
     unit = Standardizer.identity([train.target])
     return Model(
@@ -196,8 +169,14 @@ def _constants(model: Model, part: Dataset) -> list[list[Any]]:
 def _coded(model: Model, part: Dataset, objective: Objective) -> list[float]:
     if part.classes is None:
         return [row[0] for row in model.outputs([[y] for y in part.y])]
-    # Scores are decided by their sign, so for a squared error the two classes are -1 and 1.
-    return [2 * k - 1 if objective.function is nn.mse else objective.code(k) for k in part.y]
+    return [objective.code(k) for k in part.y]
+
+
+def _culprit(loss: Any) -> str:
+    """The first node, inputs first, whose number is not finite, in words."""
+    node = first_non_finite(loss)
+    kind = "" if node.op is not None else "the parameter " if node.requires_grad else "the number "
+    return kind + described(node)
 
 
 def _optimizer(config: Config, parameters: list[Any]) -> Any:

@@ -3,7 +3,7 @@
     model = Model.load("runs/moons-001/model.safetensors")
     model.predict([[0.5, 0.2]])
 
-Imports data, nn, tensorfile, engine and errors.
+Imports data, nn, engine, errors, and objectives, tensorfile beside it.
 """
 
 import itertools
@@ -20,9 +20,7 @@ from chainrule.engine import no_grad
 from chainrule.errors import ChainruleError, ModelFileError
 from chainrule.nn import modelfile
 from chainrule.train import tensorfile
-
-PROBABILITIES = ("binary_cross_entropy", "cross_entropy")
-"""The losses after which scores are logits, so that probabilities can be told."""
+from chainrule.train.objectives import OBJECTIVES
 
 
 @dataclass(frozen=True)
@@ -66,10 +64,11 @@ class Model:
 
     def probabilities(self, scores: Sequence[Sequence[float]]) -> list[list[float]] | None:
         """One probability per class for rows of scores; None when the loss gives scores no such meaning."""
-        if self.loss not in PROBABILITIES:
+        if self.loss not in OBJECTIVES or not OBJECTIVES[self.loss].logits:
             return None
         rows = [[-row[0] / 2, row[0] / 2] if len(row) == 1 else row for row in scores]  # sigmoid is a softmax of two
-        return [_softmax(row) for row in rows]
+        with no_grad():
+            return [as_numbers(nn.softmax(row)) for row in rows]
 
     def facts(self) -> dict[str, Any]:
         """All but the weights, for JSON."""
@@ -162,8 +161,3 @@ def decision(scores: Sequence[float]) -> int:
     if len(scores) == 1:
         return int(scores[0] > 0)
     return max(range(len(scores)), key=scores.__getitem__)
-
-
-def _softmax(row: Sequence[float]) -> list[float]:
-    powers = [math.exp(z - max(row)) for z in row]
-    return [power / math.fsum(powers) for power in powers]

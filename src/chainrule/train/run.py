@@ -22,7 +22,7 @@ from chainrule import data, native
 from chainrule.errors import ChainruleError, DomainError, InputError, ModelFileError, NonFiniteError
 from chainrule.train import checkpoint, pictures
 from chainrule.train.config import Config
-from chainrule.train.folder import Rows, create, existing, locked, write_atomically
+from chainrule.train.folder import Rows, create, existing, locked, write
 from chainrule.train.interrupts import Interrupts
 from chainrule.train.loop import Record, Trainer
 from chainrule.train.progress import Shower, Silent
@@ -79,7 +79,7 @@ def train(
     folder = create(None if out is None else Path(out), config.name, force=force)
     with locked(folder):
         # The checkpoint first: from here on the folder is a run that can be resumed.
-        write_atomically(folder / "checkpoint.safetensors", content)
+        write(folder / "checkpoint.safetensors", content)
         _write_settings(folder, config)
         return _Run(trainer, folder, checkpoint_every, show, announce).go()
 
@@ -167,7 +167,7 @@ class _Run:
         return time.monotonic() - self.saved_at >= SECONDS
 
     def _save(self) -> None:
-        write_atomically(self.folder / "checkpoint.safetensors", checkpoint.encode(self.trainer))
+        write(self.folder / "checkpoint.safetensors", checkpoint.encode(self.trainer))
         self.saved, self.saved_at = self.trainer.step, time.monotonic()
 
     def _row(self, record: Record) -> str:
@@ -181,18 +181,18 @@ class _Run:
             raise NonFiniteError(f"after the last step the loss is {final.loss}; a smaller learning rate may help")
         history = [*trainer.history, final]
         text = "\n".join([_header(trainer), *map(self._row, history), ""])
-        write_atomically(folder / "metrics.csv", text.encode())
-        write_atomically(folder / "model.safetensors", trainer.model.encode())
+        write(folder / "metrics.csv", text.encode())
+        write(folder / "model.safetensors", trainer.model.encode())
         batches = trainer.config.batch_size is not None and trainer.config.batch_size < len(trainer.train)
         title = f"{trainer.config.name}: {trainer.config.loss}, {len(trainer.train)} training samples"
         curve = pictures.loss_curve(history, trainer.measure_name, title, batches=batches)
-        write_atomically(folder / "loss.png", curve)
+        write(folder / "loss.png", curve)
         self._draw_boundary(final)
         dot = pictures.neuron_graph(trainer.model, trainer.train)
-        write_atomically(folder / "graph.dot", dot.source.encode())
+        write(folder / "graph.dot", dot.source.encode())
         svg = pictures.svg(dot)
         if isinstance(svg, bytes):
-            write_atomically(folder / "graph.svg", svg)
+            write(folder / "graph.svg", svg)
         else:
             self.notes.append(f"no graph.svg: {svg}")
         return self._outcome(trainer.step, final=final)
@@ -201,7 +201,7 @@ class _Run:
         trainer = self.trainer
         if len(trainer.train.columns) == 2:
             picture = pictures.decision_boundary(trainer.model, trainer.train, trainer.test, final.measure)
-            write_atomically(self.folder / "decision_boundary.png", picture)
+            write(self.folder / "decision_boundary.png", picture)
         else:
             count = len(trainer.train.columns)
             self.notes.append(f"no decision_boundary.png: a plane shows two features, and these data have {count}")
@@ -231,7 +231,7 @@ def _expect_every(checkpoint_every: int | None) -> None:
 
 
 def _write_settings(folder: Path, config: Config) -> None:
-    write_atomically(folder / "config.json", (json.dumps(config.as_dict(), indent=2) + "\n").encode())
+    write(folder / "config.json", (json.dumps(config.as_dict(), indent=2) + "\n").encode())
 
 
 def _expect_settings(folder: Path, config: Config) -> None:

@@ -1,0 +1,46 @@
+"""The losses that a run can minimise, one row each: what it is for, and how classes are coded for it. Imports nn."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from chainrule import nn
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A loss of `chainrule.nn` and what a run must know of it.
+
+    function: of outputs and targets.
+    tasks: what it is for: "binary", "multiclass", "regression".
+    code: the target for class number k; a regression's targets are taken as they are.
+    rows: whether it takes rows of scores, also where there is one.
+    logits: whether the scores that it trains are logits, so that probabilities can be told.
+    """
+
+    function: Callable[[Any, Any], Any]
+    tasks: tuple[str, ...]
+    code: Callable[[float], float]
+    rows: bool = False
+    logits: bool = False
+
+
+OBJECTIVES = {
+    "max_margin": Objective(nn.max_margin, ("binary",), lambda k: 2 * k - 1),
+    "binary_cross_entropy": Objective(nn.binary_cross_entropy, ("binary",), lambda k: k, logits=True),
+    "cross_entropy": Objective(nn.cross_entropy, ("multiclass",), lambda k: k, rows=True, logits=True),
+    # Scores are decided by their sign, so for a squared error the two classes are -1 and 1.
+    "mse": Objective(nn.mse, ("regression", "binary"), lambda k: 2 * k - 1),
+}
+"""By name; the first that is for a task is the default there."""
+
+SHORT_NAMES = {"bce": "binary_cross_entropy", "hinge": "max_margin"}
+
+
+def fitting(task: str) -> list[str]:
+    """The names of the losses for a task, the default first.
+
+    >>> fitting("binary")
+    ['max_margin', 'binary_cross_entropy', 'mse']
+    """
+    return [name for name, objective in OBJECTIVES.items() if task in objective.tasks]
