@@ -22,6 +22,7 @@ CORE = {
     "symbols": {"ops"},
     "native": {"ops", "symbols"},
     "engine": {"native", "ops", "errors"},
+    "tensor": {"engine", "ops", "errors"},
     "calculus": {"engine", "errors"},
     "__init__": {"calculus", "engine", "errors"},
 }

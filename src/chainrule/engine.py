@@ -78,6 +78,13 @@ class Node:
         """Forget the gradient: `grad` reads 0.0 and `has_grad` is False again."""
         del self.grad
 
+    def _gradients(self, create_graph: bool) -> dict[Any, Any]:
+        return _node_gradients(self) if create_graph else _number_gradients(self)
+
+    def _zero(self, create_graph: bool) -> Any:
+        """The gradient of something that does not depend on this node."""
+        return Value(0.0, requires_grad=False) if create_graph else 0.0
+
     def abs(self) -> Self:
         """The absolute value, as abs(self)."""
         return cast(Self, abs(cast(Any, self)))
@@ -110,13 +117,13 @@ class Node:
         return format(self.data, spec) if spec else repr(self)
 
     def __copy__(self) -> Self:
-        twin = _restore(None, _fields(self), self.inputs)
+        twin = _restore(None, self._fields(), self.inputs)
         getattr(twin, "__dict__", {}).update(getattr(self, "__dict__", {}))
         return cast(Self, twin)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         for node in inputs_first(self, lambda node: id(node) in memo):
-            twin = memo[id(node)] = _restore(None, _fields(node), tuple(memo[id(x)] for x in node.inputs))
+            twin = memo[id(node)] = _restore(None, node._fields(), tuple(memo[id(x)] for x in node.inputs))
             if own := getattr(node, "__dict__", None):  # of a subclass
                 twin.__dict__.update(copy.deepcopy(own, memo))
         return cast(Self, memo[id(self)])
@@ -124,7 +131,16 @@ class Node:
     def __reduce__(self) -> tuple[Any, ...]:
         # Pickle would recurse from a node into its inputs. So a node sends its ancestors ahead, inputs first; when their
         # turn comes, the inputs of each are known to the pickler already.
-        return _restore, (_ancestors(self), _fields(self), self.inputs), getattr(self, "__dict__", None) or None
+        return _restore, (_ancestors(self), self._fields(), self.inputs), getattr(self, "__dict__", None) or None
+
+    def _fields(self) -> tuple[Any, ...]:
+        """What a copy needs besides the inputs, the class first; `_restored` takes it."""
+        op = self.op.name if self.op else None
+        return type(self), op, self.data, self.grad if self.has_grad else None, self.label, self.requires_grad
+
+    @staticmethod
+    def _restored(fields: tuple[Any, ...], inputs: Sequence[Any]) -> Any:
+        return _restored_value(fields, inputs)
 
     def _repr_html_(self) -> str | None:
         return _picture(self, "html")
@@ -170,15 +186,14 @@ def gradients(root: Node, wrt: "Node | Iterable[Node] | None" = None, *, create_
     (12.0, 12.0)
     """
     _check_root(root)
-    found = _node_gradients(root) if create_graph else _number_gradients(root)
+    found = root._gradients(create_graph)
     if wrt is None:
         return found
-    zero: Any = Value(0.0, requires_grad=False) if create_graph else 0.0
     nodes = list(wrt) if isinstance(wrt, Iterable) and not isinstance(wrt, Node) else [wrt]
     for node in nodes:
         if not isinstance(node, Node):
             raise NotANumberError(f"gradients by a {type(node).__name__}: wrt takes Values")
-    return {node: found.get(node, zero) for node in nodes}
+    return {node: found[node] if node in found else node._zero(create_graph) for node in nodes}
 
 
 def _check_root(root: Node) -> None:
@@ -230,6 +245,10 @@ def _set_recording(active: bool) -> bool:
     """Switch recording in this thread; returns what it was."""
     before, _recording.active = _recording.active, active
     return before
+
+
+def _is_recording() -> bool:
+    return _recording.active
 
 
 @contextlib.contextmanager
@@ -662,12 +681,11 @@ def _make(op: Op | None, inputs: Sequence[Node], data: float, grad: float | None
 # ---- copying and pickling -------------------------------------------------------------------------------------------
 
 
-def _fields(node: Node) -> tuple[Any, ...]:
-    op = node.op.name if node.op else None
-    return type(node), op, node.data, node.grad if node.has_grad else None, node.label, node.requires_grad
+def _restore(_sent_ahead: Any, fields: tuple[Any, ...], inputs: Sequence[Any]) -> Any:
+    return fields[0]._restored(fields, inputs)
 
 
-def _restore(_sent_ahead: Any, fields: tuple[Any, ...], inputs: Sequence[Any]) -> Node:
+def _restored_value(fields: tuple[Any, ...], inputs: Sequence[Any]) -> Node:
     kind, name, data, grad, label, requires_grad = fields
     op = ops.lookup(name) if name else None
     if len(inputs) != (op.arity if op else 0):
@@ -808,6 +826,7 @@ def _use(twin: Any) -> None:
         _deposit=twin.backward,
         _number_gradients=twin.number_gradients,
         _set_recording=twin.set_recording,
+        _is_recording=twin.is_recording,
     )
 
 

@@ -255,7 +255,126 @@ _row("where", "where", lambda m, c, a, b: m.where(c, a, b),
 # fmt: on
 
 BUILT_IN = tuple(TABLE.values())
-"""The rows of this file, in order; the native engine numbers its code by them."""
+"""The elementwise rows of this file, in order; the native engine numbers its code by them."""
+
+
+# ---- rows that mix elements or change shapes -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayOp:
+    """A row for arrays: what mixes elements or changes shapes has no local derivative, so it carries its pullback.
+
+    name, symbol, doc: as in Op.
+    forward: `(m, *inputs, **options) -> y`. Options (axis, shape, index, ...) belong to one use of the row; they are kept
+        by its node and have no gradient.
+    pullbacks: one `(m, g, y, *inputs, **options) -> gradient of that input` per input; or, for a row of any number of
+        inputs, one `(m, g, y, i, *inputs, **options)` that is asked for the i-th.
+
+    `m` supplies every row of the table under its name, so a pullback can be differentiated again. Broadcasting is undone
+    by the engine's loop: a pullback may return a gradient of the shape of y.
+    """
+
+    name: str
+    symbol: str
+    forward: Rule
+    pullbacks: tuple[Rule, ...] | Rule
+    doc: str
+
+    def pullback(self, m: Any, i: int, g: Any, y: Any, xs: Sequence[Any], options: dict[str, Any]) -> Any:
+        """The gradient of the i-th input, for the gradient g of the output."""
+        if callable(self.pullbacks):
+            return self.pullbacks(m, g, y, i, *xs, **options)
+        return self.pullbacks[i](m, g, y, *xs, **options)
+
+    def __repr__(self) -> str:
+        return f"<ArrayOp {self.name}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return array_lookup, (self.name,)
+
+
+ARRAY_TABLE: dict[str, ArrayOp] = {}
+
+
+def array_lookup(name: str) -> ArrayOp:
+    """The array row of that name."""
+    return ARRAY_TABLE[name]
+
+
+def _array_row(name: str, symbol: str, forward: Rule, pullbacks: tuple[Rule, ...] | Rule, doc: str) -> None:
+    ARRAY_TABLE[name] = ArrayOp(name, symbol, forward, pullbacks, doc)
+
+
+def _spread(m: Any, g: Any, x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
+    """What a reduction returned, or its gradient, back in the shape of its input."""
+    if not keepdims:
+        g = m.reshape(g, shape=tuple(1 if i in axis else n for i, n in enumerate(x.shape)))
+    return m.broadcast_to(g, shape=x.shape)
+
+
+def _share(m: Any, g: Any, y: Any, x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
+    """The gradient of a largest or smallest element; ties share it evenly, as in PyTorch's amax."""
+    hit = x == _spread(m, y, x, axis, keepdims)
+    counted = m.sum(m.where(hit, 1.0, 0.0), axis=axis, keepdims=True)
+    return m.where(hit, _spread(m, g, x, axis, keepdims) / counted, 0.0)
+
+
+def _inverse(axes: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(sorted(range(len(axes)), key=axes.__getitem__))
+
+
+def _piece(x: Any, axis: int, start: int, stop: int) -> tuple[slice, ...]:
+    return (slice(None),) * axis + (slice(start, stop),)
+
+
+def _concatenated(m: Any, g: Any, y: Any, i: int, *xs: Any, axis: int) -> Any:
+    start = sum(x.shape[axis] for x in xs[:i])
+    return m.getitem(g, index=_piece(g, axis, start, start + xs[i].shape[axis]))
+
+
+# fmt: off
+_array_row("sum", "sum", lambda m, x, *, axis, keepdims: m.sum(x, axis=axis, keepdims=keepdims),
+           (lambda m, g, y, x, *, axis, keepdims: _spread(m, g, x, axis, keepdims),), "The sum over axes.")
+_array_row("mean", "mean", lambda m, x, *, axis, keepdims: m.mean(x, axis=axis, keepdims=keepdims),
+           (lambda m, g, y, x, *, axis, keepdims: _spread(m, g * (y.size / x.size), x, axis, keepdims),),
+           "The mean over axes.")
+_array_row("amax", "max", lambda m, x, *, axis, keepdims: m.amax(x, axis=axis, keepdims=keepdims),
+           (_share_max := lambda m, g, y, x, *, axis, keepdims: _share(m, g, y, x, axis, keepdims),),
+           "The largest element over axes; ties share the gradient.")
+_array_row("amin", "min", lambda m, x, *, axis, keepdims: m.amin(x, axis=axis, keepdims=keepdims), (_share_max,),
+           "The smallest element over axes; ties share the gradient.")
+_array_row("logsumexp", "logsumexp", lambda m, x, *, axis, keepdims: m.logsumexp(x, axis=axis, keepdims=keepdims),
+           (lambda m, g, y, x, *, axis, keepdims:
+            _spread(m, g, x, axis, keepdims) * m.exp(x - _spread(m, y, x, axis, keepdims)),),
+           "The logarithm of the sum of exponentials over axes, without overflow.")
+_array_row("softmax", "softmax", lambda m, x, *, axis: m.softmax(x, axis=axis),
+           (lambda m, g, y, x, *, axis: y * (g - m.sum(g * y, axis=axis, keepdims=True)),),
+           "exp(x) divided by its sum over the axis.")
+_array_row("log_softmax", "log_softmax", lambda m, x, *, axis: m.log_softmax(x, axis=axis),
+           (lambda m, g, y, x, *, axis: g - m.exp(y) * m.sum(g, axis=axis, keepdims=True),),
+           "The logarithm of softmax, without overflow.")
+_array_row("matmul", "@", lambda m, a, b: m.matmul(a, b),
+           (lambda m, g, y, a, b: m.matmul(g, m.swap(b)), lambda m, g, y, a, b: m.matmul(m.swap(a), g)),
+           "The matrix product of the last two axes; the axes before them broadcast.")
+_array_row("reshape", "reshape", lambda m, x, *, shape: m.reshape(x, shape=shape),
+           (lambda m, g, y, x, *, shape: m.reshape(g, shape=x.shape),), "The same elements in another shape.")
+_array_row("transpose", "permute", lambda m, x, *, axes: m.transpose(x, axes=axes),
+           (lambda m, g, y, x, *, axes: m.transpose(g, axes=_inverse(axes)),), "The axes in another order.")
+_array_row("broadcast_to", "broadcast", lambda m, x, *, shape: m.broadcast_to(x, shape=shape),
+           (lambda m, g, y, x, *, shape: g,), "The elements repeated to a larger shape.")
+_array_row("getitem", "[]", lambda m, x, *, index: m.getitem(x, index=index),
+           (lambda m, g, y, x, *, index: m.scatter(g, index=index, shape=x.shape),),
+           "The elements at an index; repeated ones add up their gradients.")
+_array_row("scatter", "scatter", lambda m, x, *, index, shape: m.scatter(x, index=index, shape=shape),
+           (lambda m, g, y, x, *, index, shape: m.getitem(g, index=index),),
+           "Zeros of a shape with x added at an index; what getitem pulls back.")
+_array_row("concatenate", "concat", lambda m, *xs, axis: m.concatenate(xs, axis=axis), _concatenated,
+           "Arrays joined along an axis.")
+_array_row("stack", "stack", lambda m, *xs, axis: m.stack(xs, axis=axis),
+           lambda m, g, y, i, *xs, axis: m.getitem(g, index=(slice(None),) * axis + (i,)),
+           "Arrays of one shape along a new axis.")
+# fmt: on
 
 
 def lookup(name: str) -> Op:

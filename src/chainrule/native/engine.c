@@ -799,6 +799,8 @@ static PyObject *engine_set_recording(PyObject *module, PyObject *active) {
     return PyBool_FromLong(before);
 }
 
+static PyObject *engine_is_recording(PyObject *module, PyObject *unused) { return PyBool_FromLong(!recording_off); }
+
 /* create(Node, ops, as_number, number_or_none, evaluate, slopes, domain_error, checked_label) -> the type Value */
 static PyObject *engine_create(PyObject *module, PyObject *args) {
     PyObject *base, *ops, *given[6];
@@ -834,6 +836,7 @@ static PyMethodDef functions[] = {
     {"inputs_first", engine_inputs_first, METH_O, "Every node below this one, inputs first."},
     {"number_gradients", engine_number_gradients, METH_O, "d(root)/d(node) for every node that a gradient reaches."},
     {"backward", engine_backward, METH_O, "Deposit the gradients in the nodes."},
+    {"is_recording", engine_is_recording, METH_NOARGS, "Whether this thread records."},
     {"set_recording", engine_set_recording, METH_O, "Switch recording in this thread; returns what it was."},
     {NULL},
 };

@@ -1,0 +1,862 @@
+"""The tensor engine: a `Tensor` is an array that remembers how it was made; the same table, the same chain rule.
+
+>>> w = Tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True, label="w")
+>>> loss = ((w @ Tensor([1.0, -1.0])).tanh() ** 2).sum()
+>>> loss.backward()
+>>> w.grad.round(4)
+array([[-0.6397,  0.6397],
+       [-0.6397,  0.6397]])
+
+Elementwise operations run the rows of ops.TABLE on arrays; operations that mix elements or change shapes are the rows of
+ops.ARRAY_TABLE, whose pullbacks stand beside them. `backpropagate` is the loop of engine.py with one more line, which
+undoes broadcasting. A tensor is spelled as in PyTorch, and NumPy's names (`axis`, `keepdims`) are taken beside them.
+
+Left out on purpose: devices, complex numbers, views that share memory for writing. Imports engine, ops, errors and NumPy.
+"""
+
+import copy
+import math
+import operator
+from collections.abc import Callable, Iterable, Sequence
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from chainrule import engine, ops
+from chainrule.engine import Node, inputs_first
+from chainrule.errors import GraphError, InputError, NotANumberError
+from chainrule.ops import ArrayOp, Op
+
+Array = npt.NDArray[Any]
+DTYPES = ("float32", "float64", "int64", "int32", "uint8", "bool")
+
+
+# ---- numbers: `m` for arrays -----------------------------------------------------------------------------------------
+
+
+def _where(condition: Any, a: Any, b: Any) -> Any:
+    # Of two Python numbers NumPy would make float64, which would widen a float32 gradient. Those of the rules (0, 1, 0.5)
+    # are exact in float32, which widens nothing.
+    if type(a) is float and type(b) is float and np.float32(a) == a and np.float32(b) == b:
+        return np.where(condition, np.float32(a), np.float32(b))
+    return np.where(condition, a, b)
+
+
+_sum: Any = np.add.reduce
+
+
+def _mean(x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
+    count = math.prod([x.shape[i] for i in axis])
+    total = _sum(x, axis=axis, keepdims=keepdims)
+    return total / count if count else np.mean(x, axis=axis, keepdims=keepdims)  # NumPy's NaN and warning for nothing
+
+
+def _sigmoid(x: Any) -> Any:
+    e = np.exp(-np.abs(x))  # of a number that is not positive, so nothing overflows
+    return np.where(x >= 0, np.ones_like(e), e) / (1 + e)
+
+
+def _shifted(x: Any, axis: Any) -> Any:
+    return x - np.maximum.reduce(x, axis=axis, keepdims=True)
+
+
+def _logsumexp(x: Any, axis: Any, keepdims: bool) -> Any:
+    largest = np.maximum.reduce(x, axis=axis, keepdims=True)
+    total = np.log(np.add.reduce(np.exp(x - largest), axis=axis, keepdims=True)) + largest
+    return total if keepdims else np.squeeze(total, axis=axis)
+
+
+def _softmax(x: Any, axis: Any) -> Any:
+    e = np.exp(_shifted(x, axis))
+    return e / np.add.reduce(e, axis=axis, keepdims=True)
+
+
+def _log_softmax(x: Any, axis: Any) -> Any:
+    z = _shifted(x, axis)
+    return z - np.log(np.add.reduce(np.exp(z), axis=axis, keepdims=True))
+
+
+def _scatter(x: Any, index: Any, shape: tuple[int, ...]) -> Any:
+    out = np.zeros(shape, np.asarray(x).dtype)
+    if all(isinstance(i, (int, slice, type(None), type(Ellipsis))) for i in index):
+        out[index] = x  # slices meet every element once
+    else:
+        np.add.at(out, index, x)  # an array of indices may repeat: those add up
+    return out
+
+
+ArrayMath = SimpleNamespace(
+    abs=np.absolute,
+    amax=lambda x, axis, keepdims: np.maximum.reduce(x, axis=axis, keepdims=keepdims),
+    amin=lambda x, axis, keepdims: np.minimum.reduce(x, axis=axis, keepdims=keepdims),
+    broadcast_to=lambda x, shape: x if x.shape == shape else np.broadcast_to(x, shape),
+    concatenate=lambda xs, axis: np.concatenate(xs, axis=axis),
+    cos=np.cos,
+    exp=np.exp,
+    getitem=lambda x, index: x[index],
+    log=np.log,
+    log1p=np.log1p,
+    log_softmax=_log_softmax,
+    logsumexp=_logsumexp,
+    matmul=np.matmul,
+    maximum=np.maximum,
+    mean=_mean,
+    minimum=np.minimum,
+    pow=np.power,
+    reshape=lambda x, shape: np.reshape(x, shape),
+    scatter=_scatter,
+    sigmoid=_sigmoid,
+    sin=np.sin,
+    softmax=_softmax,
+    sqrt=np.sqrt,
+    stack=lambda xs, axis: np.stack(xs, axis=axis),
+    sum=lambda x, axis, keepdims: np.add.reduce(x, axis=axis, keepdims=keepdims),
+    swap=lambda x: np.swapaxes(x, -1, -2),
+    tanh=np.tanh,
+    transpose=lambda x, axes: np.transpose(x, axes),
+    where=_where,
+)
+"""`m` for NumPy arrays: the intrinsics of elementwise rules, and every array row under its name."""
+
+
+# ---- the tensor ------------------------------------------------------------------------------------------------------
+
+_writes = 0  # how many times any tensor's data was assigned; a node remembers the count at which it was made
+
+
+class MaxMin(NamedTuple):
+    """What `max(dim)` and `min(dim)` return, as in PyTorch."""
+
+    values: Any
+    indices: Any
+
+
+class Tensor(Node):
+    """An array in an expression graph.
+
+    data: a number, nested lists of them, a NumPy array, or anything that offers the array protocol (a torch tensor on the
+        CPU, say); it is copied. Python floats become float64, as in NumPy.
+    requires_grad: True makes a parameter, whose `grad` a backward pass fills (default False, as in PyTorch).
+    dtype: float32, float64, int64, int32, uint8 or bool, as a name or a NumPy dtype (default: that of the data).
+    label: the name that pictures and error messages show.
+
+    `grad` is None until a backward pass reaches the tensor, then an array of its shape. Comparisons are elementwise;
+    hashing goes by identity. Raises NotANumberError for what is no array of real numbers, InputError when a tensor of
+    integers shall require a gradient.
+
+    >>> x = Tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    >>> (x * x).sum().backward()
+    >>> x.grad
+    array([[2., 4.],
+           [6., 8.]])
+    """
+
+    __slots__ = ("_data", "_grad", "_label", "_made", "_written", "inputs", "op", "options", "requires_grad")
+    __array_priority__ = 100.0  # NumPy arrays and scalars give way to our operators
+    __hash__ = object.__hash__
+
+    if TYPE_CHECKING:  # slots, and what `_add_methods` puts here from the table, for type checkers and editors
+        op: Any
+        inputs: Any
+        options: dict[str, Any] | None
+
+        def _one(self) -> "Tensor": ...
+        def _two(self, other: Any) -> "Tensor": ...
+
+        __neg__ = __abs__ = exp = log = log1p = sqrt = sin = cos = tanh = sigmoid = relu = softplus = _one
+        __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _two
+        __pow__ = __rpow__ = maximum = minimum = _two
+
+    def __init__(self, data: Any, *, requires_grad: bool = False, dtype: Any = None, label: str = "") -> None:
+        self._data = as_array(data, dtype)
+        self.op, self.inputs, self.options = None, (), None
+        self._made = self._written = 0
+        self.requires_grad = bool(requires_grad)
+        if requires_grad and self._data.dtype.kind != "f":
+            raise InputError(f"only floating-point tensors can require a gradient, not {self._data.dtype}")
+        if label != "":
+            self.label = label
+
+    @property
+    def data(self) -> Array:
+        """The array. Assigning one of the same shape, as optimisers do, changes this node and no other.
+
+        A graph that was built before an assignment is out of date: its backward pass raises GraphError.
+        """
+        return np.asarray(self._data)
+
+    @data.setter
+    def data(self, x: Any) -> None:
+        global _writes
+        array = np.asarray(x, dtype=self.dtype)
+        if array.shape != self.shape:
+            raise InputError(f"data of shape {array.shape} cannot replace data of shape {self.shape}")
+        _writes += 1
+        self._data, self._written = array, _writes
+
+    @property
+    def grad(self) -> Array | None:
+        """d(root)/d(this), of the shape of the data; None until a backward pass reaches it."""
+        return getattr(self, "_grad", None)
+
+    @grad.setter
+    def grad(self, x: Any) -> None:
+        if x is None:
+            del self.grad
+            return
+        array = np.asarray(x, dtype=self.dtype)
+        if array.shape != self.shape:
+            raise InputError(f"a gradient of shape {array.shape} does not fit a tensor of shape {self.shape}")
+        self._grad = array
+
+    @grad.deleter
+    def grad(self) -> None:
+        if self.has_grad:
+            del self._grad
+
+    @property
+    def has_grad(self) -> bool:
+        """Whether a backward pass or an assignment has set `grad`."""
+        return hasattr(self, "_grad")
+
+    @property
+    def label(self) -> str:
+        """The name that pictures and error messages show; "" for none."""
+        return getattr(self, "_label", "")
+
+    @label.setter
+    def label(self, label: str) -> None:
+        self._label = engine._checked_label(label)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The lengths of the axes."""
+        try:
+            return cast(tuple[int, ...], self._data.shape)
+        except AttributeError:  # a constant that is a Python number
+            return ()
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def dtype(self) -> Any:
+        """The type of the elements, as a NumPy dtype."""
+        try:
+            return self._data.dtype
+        except AttributeError:
+            return np.asarray(self._data).dtype
+
+    # ---- backward
+
+    def backward(self, gradient: Any = None, *, retain_grad: bool = False) -> None:
+        """Set `grad` of every parameter below this tensor; leaves add to what they have.
+
+        gradient: d(loss)/d(this), of this tensor's shape; needed unless the tensor has one element (default 1).
+        retain_grad: True also keeps the gradient of every intermediate tensor.
+
+        Raises GraphError when nothing was recorded or data has been assigned since, InputError without a needed gradient.
+        """
+        engine._check_root(self)
+        for node, g in _backpropagate(self, _seed(self, gradient), ArrayMath, _array_of).items():
+            if node.op is None:
+                node._grad = node._grad + g if node.has_grad else np.array(g, dtype=node.dtype)
+            elif retain_grad:
+                node._grad = np.array(g)
+
+    def _gradients(self, create_graph: bool) -> dict[Any, Any]:
+        one = _seed(self, None)
+        if create_graph:
+            return _backpropagate(self, Tensor(one), TensorMath, lambda node: node)
+        return _backpropagate(self, one, ArrayMath, _array_of)
+
+    def _zero(self, create_graph: bool) -> Any:
+        zeros = np.zeros(self.shape, self.dtype)
+        return Tensor(zeros) if create_graph else zeros
+
+    # ---- shapes
+
+    def __getitem__(self, index: Any) -> "Tensor":
+        index = index if isinstance(index, tuple) else (index,)
+        return _apply_array("getitem", (self,), index=tuple(_index(i) for i in index))
+
+    def reshape(self, *shape: Any) -> "Tensor":
+        """The same elements in another shape; one length may be -1."""
+        wanted = _lengths(shape)
+        if wanted.count(-1) == 1:
+            known = int(np.prod([n for n in wanted if n != -1]))
+            wanted = tuple((self.size // known if known else 0) if n == -1 else n for n in wanted)
+        return _apply_array("reshape", (self,), shape=wanted)
+
+    view = reshape
+
+    def permute(self, *axes: Any) -> "Tensor":
+        """The axes in the order given."""
+        order = tuple(_axis(a, self.ndim, "permute") for a in _lengths(axes))
+        if sorted(order) != list(range(self.ndim)):
+            raise InputError(f"permute: {_lengths(axes)} is not an order of the {self.ndim} axes of shape {self.shape}")
+        return _apply_array("transpose", (self,), axes=order)
+
+    def transpose(self, *axes: int) -> "Tensor":
+        """Two axes exchanged, as in PyTorch; without arguments all axes reversed, as in NumPy."""
+        order = list(range(self.ndim))
+        if not axes:
+            return self.permute(*reversed(order))
+        i, j = (_axis(a, self.ndim, "transpose") for a in axes)
+        order[i], order[j] = order[j], order[i]
+        return self.permute(*order)
+
+    @property
+    def T(self) -> "Tensor":  # noqa: N802 - the field's name
+        """All axes reversed."""
+        return self.transpose()
+
+    def flatten(self) -> "Tensor":
+        """All elements in one axis."""
+        return self.reshape(-1)
+
+    def squeeze(self, dim: int | None = None, *, axis: int | None = None) -> "Tensor":
+        """Without the axes of length 1, or without one of them."""
+        dim = axis if dim is None else dim
+        drop = range(self.ndim) if dim is None else [_axis(dim, self.ndim, "squeeze")]
+        return self.reshape(tuple(n for i, n in enumerate(self.shape) if i not in drop or n != 1))
+
+    def unsqueeze(self, dim: int) -> "Tensor":
+        """With a new axis of length 1 at `dim`."""
+        at = _axis(dim, self.ndim + 1, "unsqueeze")
+        return self.reshape((*self.shape[:at], 1, *self.shape[at:]))
+
+    def expand(self, *shape: Any) -> "Tensor":
+        """Repeated to a larger shape, by the rules of broadcasting; -1 keeps a length."""
+        wanted = _lengths(shape)
+        lead = len(wanted) - self.ndim
+        kept = tuple(self.shape[i - lead] if n == -1 and i >= lead else n for i, n in enumerate(wanted))
+        return _apply_array("broadcast_to", (self,), shape=kept)
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("a tensor without axes has no length")
+        return self.shape[0]
+
+    def __iter__(self) -> Any:
+        return (self[i] for i in range(len(self)))
+
+    # ---- reductions; `dim` and `keepdim` are PyTorch's names for `axis` and `keepdims`
+
+    def sum(self, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False) -> "Tensor":
+        """The sum over all axes, one, or several."""
+        return self._reduce("sum", dim, keepdim, axis, keepdims)
+
+    def mean(self, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False) -> "Tensor":
+        """The mean over all axes, one, or several."""
+        return self._reduce("mean", dim, keepdim, axis, keepdims)
+
+    def amax(self, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False) -> "Tensor":
+        """The largest element; ties share the gradient evenly."""
+        return self._reduce("amax", dim, keepdim, axis, keepdims)
+
+    def amin(self, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False) -> "Tensor":
+        """The smallest element; ties share the gradient evenly."""
+        return self._reduce("amin", dim, keepdim, axis, keepdims)
+
+    def logsumexp(self, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False) -> "Tensor":
+        """log of the sum of exponentials, without overflow."""
+        return self._reduce("logsumexp", dim, keepdim, axis, keepdims)
+
+    def var(
+        self, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False
+    ) -> "Tensor":
+        """The variance: the sum of squared deviations over n - 1, as in PyTorch; unbiased=False divides by n."""
+        axes = _axes(dim if axis is None else axis, self.ndim, "var")
+        count = int(np.prod([self.shape[a] for a in axes]))
+        squares = (self - self.mean(axes, keepdim=True)) ** 2
+        return squares.sum(axes, keepdim=keepdim or keepdims) / (count - 1 if unbiased else count)
+
+    def std(
+        self, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False
+    ) -> "Tensor":
+        """The square root of `var`."""
+        return self.var(dim, unbiased, keepdim, axis=axis, keepdims=keepdims).sqrt()
+
+    def max(self, dim: int | None = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False) -> Any:
+        """The largest element; with `dim`, PyTorch's pair (values, indices); with `axis`, NumPy's values."""
+        return self._extreme("amax", self.argmax, dim, keepdim, axis, keepdims)
+
+    def min(self, dim: int | None = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False) -> Any:
+        """The smallest element; with `dim`, PyTorch's pair (values, indices); with `axis`, NumPy's values."""
+        return self._extreme("amin", self.argmin, dim, keepdim, axis, keepdims)
+
+    def argmax(self, dim: int | None = None, keepdim: bool = False, *, axis: int | None = None) -> "Tensor":
+        """The index of the largest element (the first of several), an integer tensor."""
+        return Tensor(np.argmax(self._data, axis=dim if axis is None else axis, keepdims=keepdim))
+
+    def argmin(self, dim: int | None = None, keepdim: bool = False, *, axis: int | None = None) -> "Tensor":
+        """The index of the smallest element (the first of several), an integer tensor."""
+        return Tensor(np.argmin(self._data, axis=dim if axis is None else axis, keepdims=keepdim))
+
+    def softmax(self, dim: int = -1) -> "Tensor":
+        """exp(x) divided by its sum along `dim`."""
+        return _apply_array("softmax", (self,), axis=_axis(dim, self.ndim, "softmax"))
+
+    def log_softmax(self, dim: int = -1) -> "Tensor":
+        """The logarithm of `softmax`, without overflow."""
+        return _apply_array("log_softmax", (self,), axis=_axis(dim, self.ndim, "log_softmax"))
+
+    def _reduce(self, name: str, dim: Any, keepdim: bool, axis: Any, keepdims: bool) -> "Tensor":
+        axes = _axes(dim if axis is None else axis, self.ndim, name)
+        return _apply_array(name, (self,), axis=axes, keepdims=keepdim or keepdims)
+
+    def _extreme(self, name: str, where: Any, dim: Any, keepdim: bool, axis: Any, keepdims: bool) -> Any:
+        if dim is None:
+            return self._reduce(name, None, keepdim, axis, keepdims)
+        at = _axis(dim, self.ndim, "max")
+        indices = where(at, True)
+        grid = list(np.ogrid[tuple(slice(n) for n in indices.shape)])
+        grid[at] = indices.data
+        values = self[tuple(grid)]  # PyTorch's gradient: all of it goes to the element at the index
+        return MaxMin(values, indices) if keepdim else MaxMin(values.squeeze(at), indices.squeeze(at))
+
+    # ---- products
+
+    def __matmul__(self, other: Any) -> "Tensor":
+        b = _operand(other)
+        return cast(Tensor, NotImplemented) if b is None else matmul(self, b)
+
+    def __rmatmul__(self, other: Any) -> "Tensor":
+        a = _operand(other)
+        return cast(Tensor, NotImplemented) if a is None else matmul(a, self)
+
+    # ---- out of the graph
+
+    def item(self) -> Any:
+        """The only element, as a Python number."""
+        if self.size != 1:
+            raise InputError(f"item() takes a tensor of one element, not one of shape {self.shape}")
+        return np.asarray(self._data).item()
+
+    def numpy(self) -> Array:
+        """The array, not to be written to."""
+        view = np.asarray(self._data).view()
+        view.flags.writeable = False
+        return view
+
+    def detach(self) -> "Tensor":
+        """A tensor of the same data that is outside of the graph."""
+        return Tensor(self._data)
+
+    def tolist(self) -> Any:
+        """The elements as nested lists of Python numbers."""
+        return np.asarray(self._data).tolist()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        if self.requires_grad and engine._is_recording():
+            raise GraphError("this tensor requires a gradient, which NumPy would lose; take .numpy() or .detach()")
+        return np.array(self._data, dtype=dtype)
+
+    def __dlpack__(self, **request: Any) -> Any:
+        return self.data.__dlpack__(**request)
+
+    def __dlpack_device__(self) -> Any:
+        return self.data.__dlpack_device__()
+
+    def _fields(self) -> tuple[Any, ...]:
+        name = self.op.name if self.op else None
+        return type(self), name, self.options, self._data, self.grad, self.label, self.requires_grad
+
+    @staticmethod
+    def _restored(fields: tuple[Any, ...], inputs: Sequence[Any]) -> Any:
+        kind, name, options, data, grad, label, requires_grad = fields
+        node = cast(Tensor, kind.__new__(kind))
+        node._data, node.options, node.inputs, node.requires_grad = copy.deepcopy(data), options, tuple(inputs), requires_grad
+        node.op = (ops.ARRAY_TABLE.get(name) or ops.lookup(name)) if name else None
+        node._made, node._written = _writes, 0
+        if grad is not None:
+            node._grad = grad.copy()
+        if label:
+            node._label = label
+        return node
+
+    def __bool__(self) -> bool:
+        if self.size != 1:
+            raise InputError(f"the truth of a tensor of shape {self.shape} is ambiguous; use .numpy().any() or .all()")
+        return bool(np.asarray(self._data).item())
+
+    def __repr__(self) -> str:
+        body = np.array2string(np.asarray(self._data), separator=", ", prefix="Tensor(", threshold=100)
+        dtype = "" if self.dtype in (np.float64, np.int64, np.bool_) else f", dtype={self.dtype}"
+        grad = ", requires_grad=True" if self.requires_grad and self.op is None else f", op={self._op}" if self.op else ""
+        return f"Tensor({body}{dtype}{grad}{f', label={self.label!r}' if self.label else ''})"
+
+
+def as_array(data: Any, dtype: Any = None) -> Array:
+    """A copy of `data` as an array of real numbers; NotANumberError, naming what came, when it is none."""
+    if isinstance(data, Tensor):
+        data = data._data
+    elif isinstance(data, Node):
+        raise NotANumberError("a Tensor holds numbers, not Values; take their .data")
+    elif hasattr(data, "detach"):  # a torch tensor
+        data = data.detach().cpu().numpy()
+    try:
+        array = np.array(data)
+        array = array if dtype is None else array.astype(dtype)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise NotANumberError(f"a Tensor holds an array of numbers, not {type(data).__name__}: {error}") from None
+    if array.dtype == np.float16:
+        array = array.astype(np.float32)
+    if array.dtype.kind not in "fiub":
+        raise NotANumberError(f"a Tensor holds real numbers, not {_first_stranger(data)} (dtype {array.dtype})")
+    return array
+
+
+def _first_stranger(data: Any) -> str:
+    for x in np.array(data, dtype=object).flat:
+        if not isinstance(x, (int, float, np.number, np.bool_)):
+            return f"{type(x).__name__} {x!r}"
+    return type(data).__name__
+
+
+def _operand(x: Any) -> Tensor | None:
+    """`x` as a tensor: itself, or a constant; None for anything else, for Python to try the other side.
+
+    A Python number stays one, so that it takes the dtype of what it meets.
+    """
+    if isinstance(x, Tensor):
+        return x
+    if isinstance(x, (int, float)) or (isinstance(x, np.generic) and x.dtype.kind in "fiub"):
+        return _make(x)
+    if isinstance(x, np.ndarray) and x.dtype.kind in "fiub":
+        return _make(x)
+    return None
+
+
+def _make(data: Any) -> Tensor:
+    node = Tensor.__new__(Tensor)
+    node._data, node.op, node.inputs = data, None, ()
+    node.options, node.requires_grad = None, False
+    node._made = node._written = _writes
+    return node
+
+
+def _node(data: Any, op: Any, inputs: tuple[Tensor, ...], options: dict[str, Any] | None) -> Tensor:
+    node = Tensor.__new__(Tensor)
+    node._data = data
+    node._written = 0
+    node._made = _writes
+    for x in inputs:
+        if x.requires_grad and engine._is_recording():
+            node.op = op
+            node.inputs = inputs
+            node.options = options
+            node.requires_grad = True
+            return node
+    node.op = node.options = None
+    node.inputs = ()
+    node.requires_grad = False
+    return node
+
+
+# ---- making nodes ----------------------------------------------------------------------------------------------------
+
+
+def _apply_array(name: str, inputs: tuple[Tensor, ...], **options: Any) -> Tensor:
+    """The result of a row of the array table."""
+    op = ops.ARRAY_TABLE[name]
+    try:
+        data = op.forward(ArrayMath, *[x._data for x in inputs], **options)
+    except (ValueError, IndexError) as error:
+        raise _shape_error(name, inputs, error) from None
+    return _node(data, op, inputs, options)
+
+
+def apply(op: Op, *xs: Any) -> Tensor:
+    """The result of an elementwise row at these tensors, arrays or numbers, broadcast together.
+
+    Raises InputError naming the operation and the shapes when they do not broadcast, NotANumberError for other operands.
+    """
+    if len(xs) != op.arity:
+        raise InputError(f"{op.name} takes {op.arity} inputs, not {len(xs)}")
+    inputs = []
+    for x in xs:
+        node = _operand(x)
+        inputs.append(Tensor(x) if node is None else node)
+    return _elementwise(op, tuple(inputs))
+
+
+def _elementwise(op: Op, inputs: tuple[Tensor, ...]) -> Tensor:
+    try:
+        data = op.forward(ArrayMath, *[x._data for x in inputs])
+    except ValueError as error:
+        raise _shape_error(op.name, inputs, error) from None
+    return _node(data, op, inputs, None)
+
+
+def matmul(a: Any, b: Any) -> Tensor:
+    """The matrix product; vectors are rows on the left and columns on the right, axes before the last two broadcast.
+
+    >>> matmul([[1.0, 2.0]], [3.0, 4.0]).tolist()
+    [11.0]
+    """
+    a, b = (x if isinstance(x, Tensor) else Tensor(x) for x in (a, b))
+    if a.ndim == 0 or b.ndim == 0:
+        raise InputError(f"matmul takes tensors with axes, not shapes {a.shape} and {b.shape}; use * for a number")
+    left, right = (a.unsqueeze(0) if a.ndim == 1 else a), (b.unsqueeze(1) if b.ndim == 1 else b)
+    if left.shape[-1] != right.shape[-2]:
+        raise InputError(
+            f"matmul: shapes {a.shape} and {b.shape} do not fit: axis {a.ndim - 1} of the first has length {left.shape[-1]}, "
+            f"axis {max(b.ndim - 2, 0)} of the second {right.shape[-2]}"
+        )
+    y = _apply_array("matmul", (left, right))
+    if a.ndim == 1:
+        y = y.squeeze(-2)
+    return y.squeeze(-1) if b.ndim == 1 else y
+
+
+def concatenate(tensors: Iterable[Any], dim: int = 0, *, axis: int | None = None) -> Tensor:
+    """Tensors joined along an axis they have; PyTorch's cat.
+
+    >>> concatenate([Tensor([1.0]), Tensor([2.0, 3.0])]).tolist()
+    [1.0, 2.0, 3.0]
+    """
+    return _joined("concatenate", tensors, dim if axis is None else axis, 0)
+
+
+def stack(tensors: Iterable[Any], dim: int = 0, *, axis: int | None = None) -> Tensor:
+    """Tensors of one shape along a new axis.
+
+    >>> stack([Tensor([1.0, 2.0]), Tensor([3.0, 4.0])], dim=1).tolist()
+    [[1.0, 3.0], [2.0, 4.0]]
+    """
+    return _joined("stack", tensors, dim if axis is None else axis, 1)
+
+
+def _joined(name: str, tensors: Iterable[Any], dim: int, more: int) -> Tensor:
+    parts = tuple(x if isinstance(x, Tensor) else Tensor(x) for x in tensors)
+    if not parts:
+        raise InputError(f"{name} needs at least one tensor")
+    return _apply_array(name, parts, axis=_axis(dim, parts[0].ndim + more, name))
+
+
+def one_hot(labels: Any, num_classes: int | None = None) -> Tensor:
+    """For each label a row of zeros with a one at its place, float64.
+
+    labels: integers from 0, of any shape; num_classes: the length of the new last axis (default: the largest label + 1).
+
+    >>> one_hot([0, 2]).tolist()
+    [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
+    """
+    index = as_array(labels)
+    if index.dtype.kind not in "iu":
+        raise InputError(f"one_hot takes integer labels, not {index.dtype}")
+    count = int(index.max(initial=-1)) + 1 if num_classes is None else num_classes
+    if index.size and (index.min() < 0 or index.max() >= count):
+        wrong = index.min() if index.min() < 0 else index.max()
+        raise InputError(f"one_hot: label {wrong} is out of range; {count} classes are 0 to {count - 1}")
+    return Tensor(np.eye(count)[index])
+
+
+# ---- the backward pass -----------------------------------------------------------------------------------------------
+
+
+def _array_of(node: Tensor) -> Any:
+    return node._data
+
+
+def _seed(root: Tensor, gradient: Any) -> Array:
+    if gradient is None:
+        if root.size != 1:
+            raise InputError(
+                f"backward from a tensor of shape {root.shape} needs a gradient of that shape; reduce it first, say with .sum()"
+            )
+        return np.ones(root.shape, root.dtype)
+    array = np.asarray(gradient._data if isinstance(gradient, Tensor) else gradient, dtype=root.dtype)
+    if array.shape != root.shape:
+        raise InputError(f"the gradient has shape {array.shape}, but the tensor {root.shape}")
+    return array
+
+
+def _backpropagate(root: Tensor, one: Any, m: Any, number: Callable[[Tensor], Any]) -> dict[Any, Any]:
+    """The chain rule, outputs first, on arrays or on tensors: what `number` gives for a node, in the namespace `m`."""
+    grads: dict[Any, Any] = {root: one}
+    for node in reversed(inputs_first(root, lambda node: not node.requires_grad)):
+        op = node.op
+        if op is None or node not in grads:
+            continue
+        _check_up_to_date(node)
+        g, y, xs = grads[node], number(node), [number(x) for x in node.inputs]
+        for i, x in enumerate(node.inputs):
+            if x.requires_grad and (dx := _pull(op, m, i, g, y, xs, node.options)) is not None:
+                dx = _fit(m, dx, x)
+                grads[x] = grads[x] + dx if x in grads else dx
+    return grads
+
+
+def _pull(op: Any, m: Any, i: int, g: Any, y: Any, xs: Sequence[Any], options: dict[str, Any] | None) -> Any:
+    if type(op) is ArrayOp:
+        return op.pullback(m, i, g, y, xs, options or {})
+    derivative = op.derivatives[i]
+    if derivative is None:
+        return None
+    slope = derivative(m, y, *xs)
+    return g if type(slope) is float and slope == 1.0 else g * slope
+
+
+def _fit(m: Any, dx: Any, x: Tensor) -> Any:
+    """Undo broadcasting: sum over what was repeated; and return to the dtype of x."""
+    data = x._data  # an array: what requires a gradient is never a Python number
+    shape = data.shape
+    if dx.shape != shape:
+        lead = len(dx.shape) - len(shape)
+        repeated = (i + lead for i, n in enumerate(shape) if n == 1 and dx.shape[i + lead] != 1)
+        dx = m.reshape(m.sum(dx, axis=(*range(lead), *repeated), keepdims=True), shape=shape)
+    return dx if dx.dtype == data.dtype else dx.astype(data.dtype)
+
+
+def _check_up_to_date(node: Tensor) -> None:
+    for x in (node, *node.inputs):
+        if x._written > node._made:
+            raise GraphError(
+                f"the data of {x.label or 'a tensor'} {x.shape} was assigned after {node._op} had used it, so this graph is "
+                "out of date; run the forward pass again before backward()"
+            )
+
+
+# ---- the methods and functions of the table --------------------------------------------------------------------------
+
+
+def _unary(op: Op) -> Callable[[Tensor], Tensor]:
+    forward = op.forward
+
+    def method(x: Tensor) -> Tensor:
+        return _node(forward(ArrayMath, x._data), op, (x,), None)
+
+    return method
+
+
+def _binary(op: Op) -> Callable[[Tensor, Any], Tensor]:
+    forward = op.forward
+
+    def method(a: Tensor, b: Any) -> Tensor:
+        if type(b) is not Tensor and (b := _operand(b)) is None:
+            return cast(Tensor, NotImplemented)
+        try:
+            return _node(forward(ArrayMath, a._data, b._data), op, (a, b), None)
+        except ValueError as error:
+            raise _shape_error(op.name, (a, b), error) from None
+
+    return method
+
+
+def _swapped(method: Callable[[Tensor, Any], Tensor]) -> Callable[[Tensor, Any], Tensor]:
+    def swapped(b: Tensor, a: Any) -> Tensor:
+        return cast(Tensor, NotImplemented) if (node := _operand(a)) is None else method(node, b)
+
+    return swapped
+
+
+def _comparison(compare: Callable[[Any, Any], Any]) -> Callable[[Tensor, Any], Tensor]:
+    def method(a: Tensor, b: Any) -> Tensor:
+        return cast(Tensor, NotImplemented) if (x := _operand(b)) is None else _make(compare(a._data, x._data))
+
+    return method
+
+
+def _add_methods() -> None:
+    for op in ops.BUILT_IN:
+        if op.arity == 1:
+            setattr(Tensor, op.method, _documented(_unary(op), op))
+        elif op.arity == 2:
+            setattr(Tensor, op.method, _documented(_binary(op), op))
+            if op.method.startswith("__"):
+                setattr(Tensor, op.method.replace("__", "__r", 1), _documented(_swapped(_binary(op)), op))
+    for name in ("lt", "le", "gt", "ge", "eq", "ne"):
+        setattr(Tensor, f"__{name}__", _comparison(getattr(operator, name)))
+
+
+def _documented(method: Any, op: Op) -> Any:
+    method.__name__, method.__qualname__, method.__doc__ = op.method, f"Tensor.{op.method}", op.doc
+    return method
+
+
+def _tensor_math() -> SimpleNamespace:
+    """`m` for tensors: the rows of both tables as functions, so that a gradient computed with it can be differentiated."""
+
+    def elementwise(op: Op) -> Callable[..., Tensor]:
+        return lambda *xs: apply(op, *xs)
+
+    def array(name: str) -> Callable[..., Tensor]:
+        return lambda x, *others, **options: _apply_array(name, (x, *others), **options)
+
+    names = {name: elementwise(ops.TABLE[name]) for name in ops.INTRINSICS}
+    names |= {name: array(name) for name in ops.ARRAY_TABLE}
+    names |= {"swap": lambda x: x.transpose(-1, -2), "concatenate": concatenate, "stack": stack}
+    return SimpleNamespace(**names)
+
+
+_add_methods()
+TensorMath = _tensor_math()
+
+
+# ---- axes, indices and shapes ----------------------------------------------------------------------------------------
+
+
+def _axis(axis: Any, ndim: int, name: str) -> int:
+    """An axis counted from 0; InputError naming the operation when there is no such axis."""
+    try:
+        i = operator.index(axis)
+    except TypeError:
+        raise InputError(f"{name}: an axis is a whole number, not {type(axis).__name__} {axis!r}") from None
+    if not -ndim <= i < ndim:
+        raise InputError(f"{name}: axis {i} is out of range for a tensor of {ndim} axes")
+    return i % ndim
+
+
+def _axes(axis: Any, ndim: int, name: str) -> tuple[int, ...]:
+    """All axes for None, else the ones given, counted from 0."""
+    if axis is None:
+        return tuple(range(ndim))
+    axes = tuple(_axis(a, ndim, name) for a in (axis if isinstance(axis, (tuple, list)) else (axis,)))
+    if len(set(axes)) < len(axes):
+        raise InputError(f"{name}: an axis is named twice in {axis}")
+    return axes
+
+
+def _lengths(shape: tuple[Any, ...]) -> tuple[int, ...]:
+    """reshape(2, 3) and reshape((2, 3)) alike."""
+    given = shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
+    return tuple(operator.index(n) for n in given)
+
+
+def _index(i: Any) -> Any:
+    if isinstance(i, Tensor):
+        i = i._data
+    if isinstance(i, (int, np.integer, slice, type(None), type(Ellipsis))) and not isinstance(i, (bool, np.bool_)):
+        return i
+    array = np.asarray(i)
+    if array.dtype.kind not in "iub" and array.size:
+        raise InputError(f"an index is made of integers, slices or booleans, not {array.dtype}")
+    return array if array.size else array.astype(np.int64)
+
+
+def _shape_error(name: str, inputs: Sequence[Tensor], error: Exception) -> InputError:
+    shapes = " and ".join(str(x.shape) for x in inputs)
+    if name in ops.TABLE and len(inputs) >= 2:
+        return InputError(f"{name}: shapes {shapes} do not broadcast{_first_clash(inputs)}")
+    return InputError(f"{name} of shape {shapes}: {error}")
+
+
+def _first_clash(inputs: Sequence[Tensor]) -> str:
+    ndim = max(x.ndim for x in inputs)
+    for i in range(1, ndim + 1):
+        lengths = {x.shape[-i] for x in inputs if x.ndim >= i} - {1}
+        if len(lengths) > 1:
+            return f": axis {ndim - i} has lengths {' and '.join(str(n) for n in sorted(lengths))}"
+    return ""

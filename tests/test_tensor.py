@@ -1,0 +1,380 @@
+"""Tensors against PyTorch in float64: values, first and second derivatives, on drawn shapes; and what NumPy users expect."""
+
+import copy
+import itertools
+import os
+import pickle
+import random
+
+import numpy as np
+import pytest
+
+import chainrule
+from chainrule import ops
+from chainrule.engine import Value
+from chainrule.errors import ChainruleError, GraphError, InputError, NotANumberError
+from chainrule.tensor import Tensor, concatenate, matmul, one_hot, stack
+
+if os.environ.get("CI") == "true":
+    import torch
+else:
+    torch = pytest.importorskip("torch", reason="the peer of this comparison is PyTorch: pip install 'chainrule[dev]'")
+
+RNG = np.random.default_rng(1)
+
+
+def draw(*shape, low=0.3, high=2.0):
+    return RNG.uniform(low, high, size=shape)
+
+
+def agree(mine, theirs, arrays, second=True):
+    """One function on our tensors and on torch's: the same value, gradients, and gradients of gradients."""
+    xs = [Tensor(a, requires_grad=True) for a in arrays]
+    ts = [torch.tensor(a, dtype=torch.float64, requires_grad=True) for a in arrays]
+    y, t = mine(*xs), theirs(*ts)
+    np.testing.assert_allclose(y.data, t.detach().numpy(), rtol=1e-10, atol=1e-12)
+    assert y.shape == tuple(t.shape)
+    weight = RNG.normal(size=y.shape)
+    wanted = torch.autograd.grad(t, ts, torch.tensor(weight), create_graph=True, allow_unused=True)
+    y.backward(weight)
+    for x, g in zip(xs, wanted, strict=True):
+        expected = np.zeros(x.shape) if g is None else g.detach().numpy()
+        found = np.zeros(x.shape) if x.grad is None else x.grad
+        assert found.shape == x.shape
+        assert found.dtype == x.dtype
+        np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
+    if second:
+        agree_twice((y * Tensor(weight)).sum(), xs, wanted, ts)
+
+
+def agree_twice(loss, xs, wanted, ts):
+    first = chainrule.gradients(loss, xs, create_graph=True)
+    total = sum(((first[x] * first[x]).sum() for x in xs), Tensor(0.0))
+    torch_total = sum((g * g).sum() for g in wanted if g is not None)
+    np.testing.assert_allclose(total.data, float(torch.as_tensor(torch_total).detach()), rtol=1e-9)
+    if not (torch.is_tensor(torch_total) and torch_total.requires_grad):
+        return
+    second = chainrule.gradients(total, xs) if total.requires_grad else {x: np.zeros(x.shape) for x in xs}
+    for x, g in zip(xs, torch.autograd.grad(torch_total, ts, allow_unused=True), strict=True):
+        expected = np.zeros(x.shape) if g is None else g.numpy(force=True)
+        np.testing.assert_allclose(second[x], expected, rtol=1e-8, atol=1e-9)
+
+
+TORCH = {
+    "add": torch.add, "sub": torch.sub, "mul": torch.mul, "div": torch.div, "neg": torch.neg, "pow": torch.pow,
+    "abs": torch.abs, "softplus": lambda x: torch.logaddexp(x, torch.zeros_like(x)),
+    "where": lambda c, a, b: torch.where(c != 0, a, b),
+    **{n: getattr(torch, n) for n in (
+        "exp", "log", "log1p", "sqrt", "sin", "cos", "tanh", "sigmoid", "relu", "maximum", "minimum")},
+}  # fmt: skip
+rows = pytest.mark.parametrize("op", ops.BUILT_IN, ids=lambda op: op.name)
+
+
+def draw_for(op, shape, rng):
+    """An array of that shape for each input, every element from its domain."""
+    points = [op.sample(rng) for _ in range(int(np.prod(shape)))] or [op.sample(rng)]
+    count = int(np.prod(shape))
+    return [np.array([p[i] for p in points][:count]).reshape(shape) for i in range(op.arity)]
+
+
+@rows
+def test_every_elementwise_row_with_broadcasting(op):
+    from chainrule.tensor import apply
+
+    rng = random.Random(op.name)
+    shapes = [(), (3,), (2, 3), (1, 3), (2, 1), (4, 1, 3), (1,), (0, 3), (2, 1, 1)]
+    for given in itertools.islice(itertools.product(shapes, repeat=op.arity), 0, 81, 1 if op.arity < 3 else 7):
+        try:
+            np.broadcast_shapes(*given)
+        except ValueError:
+            continue
+        arrays = [draw_for(op, shape, rng)[i] for i, shape in enumerate(given)]
+        agree(lambda *xs: apply(op, *xs), TORCH[op.name], arrays, second=op.name not in ("pow",))
+
+
+@rows
+def test_a_value_and_a_tensor_agree(op):
+    from chainrule.tensor import apply
+
+    rng = random.Random(op.name)
+    for _ in range(10):
+        point = op.sample(rng)
+        vs, ts = [Value(x) for x in point], [Tensor(x, requires_grad=True) for x in point]
+        v, t = chainrule.engine.apply(op, *vs), apply(op, *ts)
+        assert t.item() == pytest.approx(v.data, rel=1e-14)
+        v.backward()
+        t.backward()
+        for a, b in zip(vs, ts, strict=True):
+            assert (0.0 if b.grad is None else b.grad) == pytest.approx(a.grad, rel=1e-13)
+
+
+CASES = {
+    "matmul": (lambda a, b: a @ b, [(3, 4), (4, 2)]),
+    "matmul_vector_right": (lambda a, b: a @ b, [(3, 4), (4,)]),
+    "matmul_vector_left": (lambda a, b: a @ b, [(4,), (4, 2)]),
+    "dot": (lambda a, b: a @ b, [(4,), (4,)]),
+    "matmul_batched": (lambda a, b: a @ b, [(5, 3, 4), (5, 4, 2)]),
+    "matmul_broadcast": (lambda a, b: a @ b, [(5, 1, 3, 4), (2, 4, 2)]),
+    "matmul_one_matrix_for_all": (lambda a, b: a @ b, [(5, 3, 4), (4, 2)]),
+    "sum": (lambda x: x.sum(), [(3, 4)]),
+    "sum_axis": (lambda x: x.sum(1), [(3, 4)]),
+    "sum_keepdim": (lambda x: x.sum(0, keepdim=True) * x, [(3, 4)]),
+    "sum_axes": (lambda x: x.sum((0, -1)), [(3, 4, 2)]),
+    "sum_empty": (lambda x: x.sum(0), [(0, 3)]),
+    "mean": (lambda x: x.mean(), [(3, 4)]),
+    "mean_axis": (lambda x: x.mean(0, keepdim=True) * x, [(3, 4)]),
+    "var": (lambda x: x.var(0), [(5, 3)]),
+    "var_keepdim": (lambda x: x.var(1, keepdim=True) * x, [(5, 3)]),
+    "var_biased": (lambda x: x.var(0, unbiased=False), [(5, 3)]),
+    "std": (lambda x: x.std(0), [(5, 3)]),
+    "max": (lambda x: x.max(), [(3, 4)]),
+    "max_dim": (lambda x: x.max(1)[0], [(3, 4)]),
+    "max_dim_keepdim": (lambda x: x - x.max(1, keepdim=True)[0], [(3, 4)]),
+    "min_dim": (lambda x: x.min(0).values, [(3, 4)]),
+    "amax": (lambda x: x.amax(1), [(3, 4)]),
+    "logsumexp": (lambda x: x.logsumexp(1), [(3, 4)]),
+    "softmax": (lambda x: x.softmax(1), [(3, 4)]),
+    "softmax_first": (lambda x: x.softmax(0), [(3, 4)]),
+    "log_softmax": (lambda x: x.log_softmax(-1), [(2, 3, 4)]),
+    "reshape": (lambda x: x.reshape(4, 3) * 2, [(3, 4)]),
+    "view": (lambda x: x.view(-1, 2), [(3, 4)]),
+    "permute": (lambda x: x.permute(2, 0, 1), [(3, 4, 2)]),
+    "transpose": (lambda x: x.transpose(0, 2), [(3, 4, 2)]),
+    "T": (lambda x: x.T @ x, [(3, 4)]),
+    "slice": (lambda x: x[1:, ::2], [(3, 4)]),
+    "integer": (lambda x: x[1], [(3, 4)]),
+    "negative_integer": (lambda x: x[-1, -2], [(3, 4)]),
+    "none_and_ellipsis": (lambda x: x[..., None, 1], [(3, 4)]),
+    "unsqueeze": (lambda x: x.unsqueeze(1) * x, [(3,)]),
+    "squeeze": (lambda x: x.squeeze(), [(1, 3, 1)]),
+    "expand": (lambda x: x.expand(4, -1), [(1, 3)]),
+    "flatten": (lambda x: x.flatten(), [(2, 3)]),
+    "chain": (lambda x, w, b: ((x @ w + b).tanh() ** 2).mean(), [(5, 3), (3, 4), (4,)]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_structure_against_torch(name):
+    f, shapes = CASES[name]
+    agree(f, f, [draw(*shape) for shape in shapes])
+
+
+def test_indexing_with_arrays_adds_up_repeated_rows():
+    index = np.array([[0, 2, 2], [1, 0, 2]])
+    agree(lambda x: x[index], lambda x: x[torch.tensor(index)], [draw(3, 4)])
+    agree(lambda x: x[index, 1], lambda x: x[torch.tensor(index), 1], [draw(3, 4)])
+    agree(lambda x: x[Tensor([1, 1]), Tensor([0, 0])], lambda x: x[[1, 1], [0, 0]], [draw(3, 4)])
+    mask = np.array([True, False, True])
+    agree(lambda x: x[mask], lambda x: x[torch.tensor(mask)], [draw(3, 4)])
+    emb = Tensor(np.eye(3), requires_grad=True)
+    emb[[0, 0, 1]].sum().backward()
+    assert emb.grad.sum(1).tolist() == [6, 3, 0]
+
+
+def test_negative_steps_and_empty_slices():
+    x = Tensor(np.arange(6.0).reshape(2, 3), requires_grad=True)
+    y = x[::-1, ::-2] * Tensor([[1.0, 2.0], [3.0, 4.0]])
+    y.sum().backward()
+    assert x.grad.tolist() == [[4, 0, 3], [2, 0, 1]]
+    assert x[2:].shape == (0, 3)
+    x.zero_grad()
+    x[2:].sum().backward()
+    assert x.grad.tolist() == [[0, 0, 0], [0, 0, 0]]
+
+
+@pytest.mark.parametrize("dim", [0, 1, -1])
+def test_joining(dim):
+    agree(lambda a, b: concatenate([a, b, a], dim) * 2, lambda a, b: torch.cat([a, b, a], dim) * 2, [draw(2, 3), draw(2, 3)])
+    agree(lambda a, b: stack([a, b], dim), lambda a, b: torch.stack([a, b], dim), [draw(2, 3), draw(2, 3)])
+
+
+def test_ties_of_max():
+    agree(lambda x: x.amax(1), lambda x: x.amax(1), [np.array([[1.0, 2.0, 2.0], [3.0, 3.0, 3.0]])], second=False)
+    agree(lambda x: x.max(1).values, lambda x: x.max(1).values, [np.array([[1.0, 2.0, 2.0]])], second=False)
+    values, indices = Tensor([[1.0, 5.0], [7.0, 2.0]]).max(1, keepdim=True)
+    assert (values.tolist(), indices.tolist()) == ([[5.0], [7.0]], [[1], [0]])
+    assert Tensor([[1.0, 5.0]]).max(axis=1).tolist() == [5.0]
+
+
+def test_numpy_spelling():
+    x = Tensor(draw(3, 4))
+    assert x.sum(axis=0, keepdims=True).shape == (1, 4)
+    assert x.mean(axis=(0, 1)).shape == ()
+    assert x.argmax(axis=1).dtype == np.int64
+
+
+# ---- dtypes ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("op", [op for op in ops.BUILT_IN if op.name != "where"], ids=lambda op: op.name)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_dtypes_stay(op, dtype):
+    from chainrule.tensor import apply
+
+    rng = random.Random(0)
+    xs = [Tensor(a, dtype=dtype, requires_grad=True) for a in draw_for(op, (3, 2), rng)]
+    y = apply(op, *xs)
+    assert y.dtype == dtype
+    y.sum().backward()
+    assert all(x.grad.dtype == dtype for x in xs)
+
+
+def test_python_numbers_take_the_dtype_of_the_tensor():
+    x = Tensor([1.0], dtype="float32", requires_grad=True)
+    for y in (x * 2, 2.5 * x, x / 3, 1 - x, x**2, 2**x, x.maximum(0.0), x.mean(), x.var(unbiased=False)):
+        assert y.dtype == np.float32, y
+    assert (x * Tensor([1.0])).dtype == np.float64
+    assert (Tensor([1, 2]) + 1).dtype == np.int64
+    assert (Tensor([1, 2]) / 2).dtype == np.float64
+    assert Tensor([True]).dtype == bool
+
+
+# ---- the engine's behaviour ------------------------------------------------------------------------------------------
+
+
+def test_gradients_accumulate_and_appear_only_where_a_backward_reaches():
+    x, unused = Tensor([1.0, 2.0], requires_grad=True), Tensor([1.0], requires_grad=True)
+    assert x.grad is None
+    y = (x * x).sum()
+    y.backward()
+    y.backward()
+    assert x.grad.tolist() == [4, 8]
+    assert unused.grad is None
+    assert y.grad is None
+    y.backward(retain_grad=True)
+    assert y.grad == 1
+    x.zero_grad()
+    assert x.grad is None
+    constant = Tensor([1.0])
+    (constant * x).sum().backward()
+    assert constant.grad is None
+
+
+def test_gradients_by_what_a_tensor_does_not_depend_on_are_zeros_of_its_shape():
+    x, other = Tensor([1.0], requires_grad=True), Tensor([[1.0, 2.0]], requires_grad=True, dtype="float32")
+    y = (x * 3).sum()
+    found = chainrule.gradients(y, [x, other])
+    assert found[x].tolist() == [3]
+    assert (found[other].tolist(), found[other].dtype) == ([[0, 0]], np.float32)
+    assert chainrule.gradients(y, other, create_graph=True)[other].tolist() == [[0, 0]]
+
+
+def test_no_grad_detach_and_item():
+    x = Tensor([2.0], requires_grad=True)
+    with chainrule.no_grad():
+        assert not (x * x).requires_grad
+    assert not (x * x).detach().requires_grad
+    assert (x * x).item() == 4.0
+    assert type(x.item()) is float
+    with pytest.raises(ValueError, match="read-only"):
+        x.numpy()[0] = 1.0
+    with pytest.raises(GraphError, match=r"\.numpy\(\)"):
+        np.asarray(x)
+
+
+def test_data_assigned_before_a_pending_backward_is_an_error():
+    w, x = Tensor([2.0], requires_grad=True, label="w"), Tensor([3.0])
+    loss = (w * x).sum()
+    loss.backward()
+    w.data -= 0.1 * w.grad
+    with pytest.raises(GraphError, match=r"the data of w .* was assigned after .* had used it"):
+        loss.backward()
+    (w * x).sum().backward()  # a new forward pass is fine
+    assert w.data == pytest.approx(1.7)
+
+
+def test_data_keeps_its_shape():
+    w = Tensor([[1.0, 2.0]], requires_grad=True)
+    with pytest.raises(InputError, match=r"shape \(2,\) cannot replace data of shape \(1, 2\)"):
+        w.data = np.zeros(2)
+    with pytest.raises(InputError, match=r"gradient of shape \(2,\) does not fit a tensor of shape \(1, 2\)"):
+        w.grad = np.zeros(2)
+
+
+def test_copies():
+    w = Tensor([2.0, 3.0], requires_grad=True, label="w")
+    y = (w[[0, 0]] * w).sum()
+    for twin in (copy.deepcopy([w, y]), pickle.loads(pickle.dumps([w, y]))):
+        v, z = twin
+        assert v is not w
+        z.backward()
+        assert v.grad.tolist() == [7, 2]
+        assert v.label == "w"
+    assert w.grad is None
+
+
+def test_a_long_chain():
+    x = Tensor([0.0], requires_grad=True)
+    y = x
+    for _ in range(20_000):
+        y = y + 1.0
+    y.backward()
+    assert x.grad.tolist() == [1.0]
+    assert copy.deepcopy(y).data == y.data
+
+
+def test_arrays_numbers_and_torch_tensors_are_taken():
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    for y in (np.array([1.0, 2.0]) * x, x * np.array([1.0, 2.0]), np.float64(2) * x, x + [1.0, 1.0][0]):
+        assert isinstance(y, Tensor)
+        assert y.requires_grad
+    assert Tensor(torch.tensor([1.0, 2.0], requires_grad=True)).dtype == np.float32
+    assert torch.from_dlpack(Tensor([1.0, 2.0])).tolist() == [1.0, 2.0]
+    assert Tensor(range(3)).tolist() == [0, 1, 2]
+
+
+def test_one_hot():
+    assert one_hot([[0, 2]], 3).shape == (1, 2, 3)
+    with pytest.raises(InputError, match="label 3 is out of range; 3 classes are 0 to 2"):
+        one_hot([3], 3)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda x: x + Tensor(np.zeros(4)), r"add: shapes \(2, 3\) and \(4,\) do not broadcast: axis 1 has lengths 3 and 4"),
+        (lambda x: x @ x, r"matmul: shapes \(2, 3\) and \(2, 3\) do not fit: axis 1 of the first has length 3, axis 0"),
+        (lambda x: x @ 2.0, "use \\* for a number"),
+        (lambda x: x.sum(2), "sum: axis 2 is out of range for a tensor of 2 axes"),
+        (lambda x: x.sum((0, 0)), "named twice"),
+        (lambda x: x[5], "getitem of shape .2, 3.: index 5 is out of bounds for axis 0"),
+        (lambda x: x[0.5], "an index is made of integers"),
+        (lambda x: x.reshape(4, 2), r"reshape of shape \(2, 3\): cannot reshape"),
+        (lambda x: x.permute(0, 0), "not an order of the 2 axes"),
+        (lambda x: concatenate([x, Tensor(np.zeros((2, 4)))]), "concatenate of shape"),
+        (lambda x: concatenate([]), "at least one tensor"),
+        (lambda x: x.backward(), r"needs a gradient of that shape; reduce it first"),
+        (lambda x: x.sum().backward(np.zeros(3)), "the gradient has shape"),
+        (lambda x: Tensor([1, 2], requires_grad=True), "only floating-point tensors"),
+        (lambda x: Tensor(["a"]), "str 'a'"),
+        (lambda x: Tensor([[1.0], [1.0, 2.0]]), "an array of numbers, not list"),
+        (lambda x: Tensor([1j]), "complex"),
+        (lambda x: Tensor(Value(1.0)), "not Values"),
+        (lambda x: x.item(), "one element"),
+        (lambda x: bool(x > 0), "ambiguous"),
+        (lambda x: (x.detach().sum()).backward(), "nothing to differentiate"),
+        (lambda x: x.amax(0.5), "an axis is a whole number"),
+    ],
+)
+def test_errors_say_what_and_which(wrong, message):
+    with pytest.raises(ChainruleError, match=message):
+        wrong(Tensor(np.ones((2, 3)), requires_grad=True))
+
+
+def test_foreign_operands():
+    x = Tensor([1.0])
+    for wrong in ("a", None, 1j, Value(1.0)):
+        with pytest.raises(TypeError):
+            x * wrong
+        with pytest.raises(NotANumberError):
+            matmul(x, wrong)
+
+
+def test_pictures_and_text_show_tensors():
+    from chainrule import show
+
+    x = Tensor(np.ones((2, 3)), requires_grad=True, label="x")
+    y = (x.tanh() @ x.T).sum()
+    y.backward()
+    assert "tanh" in show.text(y)
+    assert "x | data 2x3 float64 | grad 2x3 float64" in show.draw_dot(y).source
