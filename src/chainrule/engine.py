@@ -228,7 +228,14 @@ def _derivative_node(node: Any, derivative: ops.Rule) -> Any:
 
 
 def _domain_error(op: Op, inputs: Sequence[Node], error: Exception | None = None, backward: bool = False) -> DomainError:
-    return ops.domain_error(op, [x.data for x in inputs], [x.label for x in inputs], error, backward=backward)
+    # A result without a label is spelled by what made it, one level deep: enough to find the place.
+    nameless = [x for x in inputs if x.op and not x.label]
+    origins = "".join(f", where {x.data!r} is {_spelled(x.op, x.inputs)}" for x in nameless if x.op) + "," * bool(nameless)
+    return ops.domain_error(op, _spelled(op, inputs) + origins, [x.data for x in inputs], error, backward=bool(backward))
+
+
+def _spelled(op: Op, inputs: Sequence[Node]) -> str:
+    return ops.spell(op, [x.data for x in inputs], [x.label for x in inputs])
 
 
 # ---- recording ------------------------------------------------------------------------------------------------------

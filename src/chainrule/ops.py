@@ -476,16 +476,12 @@ def _point(xs: Sequence[float]) -> str:
     return "(" + ", ".join(f"{x:.6g}" for x in xs) + ")"
 
 
-def domain_error(
-    op: Op, xs: Sequence[float], labels: Sequence[str], error: Exception | None = None, *, backward: bool = False
-) -> DomainError:
-    """The exception for a row that failed at these inputs, with their labels where they have them.
+def domain_error(op: Op, expression: str, xs: Sequence[float], error: Exception | None = None, *, backward: bool) -> DomainError:
+    """The exception for a row that failed at these inputs.
 
+    expression: the row with its inputs, as `spell` writes it.
     error: what the rule raised; None when only that it failed is known, and then it is run again to see.
     """
-    shown = [f"{label}={x!r}" if label else f"{x!r}" for x, label in zip(xs, labels, strict=True)]
-    infix = op.method.startswith("__") and op.arity == 2
-    expression = f"{shown[0]} {op.symbol} {shown[1]}" if infix else f"{op.name}({', '.join(shown)})"
     if op not in BUILT_IN:
         kind = DivisionByZeroError if isinstance(error, ZeroDivisionError) else DomainError
         return kind(f"{'the derivative of ' * backward}{expression} fails: {error}")
@@ -494,6 +490,20 @@ def domain_error(
     if isinstance(error or _failure(op, xs), ZeroDivisionError):
         return DivisionByZeroError(f"{expression} divides by zero")
     return DomainError(f"{expression} is outside the domain of {op.name}: {op.doc[0].lower()}{op.doc[1:]}")
+
+
+def spell(op: Op, xs: Sequence[float], labels: Sequence[str]) -> str:
+    """A row with its inputs, as messages show it.
+
+    >>> spell(TABLE["mul"], [2.0, 3.0], ["a", ""])
+    'a=2.0 * 3.0'
+    >>> spell(TABLE["log"], [-1.0], [""])
+    'log(-1.0)'
+    """
+    shown = [f"{label}={x!r}" if label else f"{x!r}" for x, label in zip(xs, labels, strict=True)]
+    if op.method.startswith("__") and op.arity == 2:
+        return f"{shown[0]} {op.symbol} {shown[1]}"
+    return f"{op.name}({', '.join(shown)})"
 
 
 def _failure(op: Op, xs: Sequence[float]) -> Exception | None:
