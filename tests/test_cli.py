@@ -20,7 +20,7 @@ import pytest
 import chainrule
 from chainrule import cli, native
 from chainrule.errors import DataError
-from chainrule.train import Config
+from chainrule.train import Config, commands
 from chainrule.train import run as runs
 from chainrule.train.loop import Trainer
 
@@ -87,14 +87,14 @@ def test_help(run, args):
 
 def test_the_examples_of_the_help_are_valid():
     for command in ("train", "predict"):
-        for line in cli.cli.commands[command].epilog.splitlines():
-            words = line.split()
+        for line in commands.cli.commands[command].epilog.splitlines():
+            words = line.partition("<")[0].split()  # the shell takes the rest
             if words[:1] == ["chainrule"]:
-                cli.cli.commands[command].make_context(command, words[2:])
+                commands.cli.commands[command].make_context(command, words[2:])
 
 
 def test_every_option_has_help_and_is_a_setting():
-    options = [p for p in cli.cli.commands["train"].params if isinstance(p, click.Option)]
+    options = [p for p in commands.cli.commands["train"].params if isinstance(p, click.Option)]
     assert all(p.help for p in options)
     settings = {field.name for field in dataclasses.fields(Config)} - {"data", "output_activation"}
     assert {p.name for p in options} == settings | {"out", "force", "resume", "checkpoint_every", "quiet"}
@@ -106,6 +106,7 @@ def test_every_option_has_help_and_is_a_setting():
         (["trian", "moons"], "there is no command 'trian'; did you mean 'train'?"),
         (["zzz"], "there is no command 'zzz' (commands: info, predict, train)"),
         (["train", "moons", "--stpes", "3"], "no such option '--stpes'; did you mean '--steps'?"),
+        (["train", "moons", "--test", "0.5"], "no such option '--test'; did you mean '--test-fraction'?"),
         (["train", "moons", "--zzz"], "no such option '--zzz'; see chainrule train --help"),
         (["train", "moons", "--hidden", "99999999999999999999"], "parameters; 10,000,000 are the most"),
         (["train", "moons", "--hidden", "16,,16"], "'16,,16' is not a list of sizes"),
@@ -145,6 +146,16 @@ def test_every_option_has_help_and_is_a_setting():
         (["train", "moons", "--target", "x"], "are for CSV files"),
         (["train", "iris", "--noise", "1"], "takes no noise"),
         (["train", "absent.csv", "--target", "x"], "there is no file"),
+        (["train", "point.csv", "--target", "x"], "point.csv; did you mean 'points.csv'?"),
+        (["train", "-", "--target", "x"], "so not standard input: save it first"),
+        (["train", "points.csv", "--target", "label", "--columns", ""], "'' is not a list of columns such as x,y"),
+        (["train", "points.csv", "--target", "label", "--columns", "x,"], "'x,' is not a list of columns such as x,y"),
+        (["train", "moons", "--out", ""], "the run folder has an empty name"),
+        (["train", "moons", "--out", "", "--force"], "the run folder has an empty name"),
+        (["train", "moons", "--out", ".", "--force"], ". holds files but no run of chainrule, so it is not touched"),
+        (["train", "moons", "--noise", "1e200"], "is too large; numbers up to 1e+100 can be learned from"),
+        (["predict", "absent", "points.csv", "-o", "points.csv"], "points.csv is the file to predict"),
+        (["predict", "absent", "points.csv", "-o", "points.csv", "--force"], "points.csv is the file to predict"),
         (["train", "points.csv"], "--target NAME"),
         (["train", "points.csv", "--target", "lable"], "did you mean 'label'?"),
         (["train", "points.csv", "--target", "label", "--columns", "x,z"], "has no column 'z'"),
@@ -183,14 +194,20 @@ def test_debugging_shows_the_traceback(run, monkeypatch):
     ],
 )
 def test_every_failure_is_a_sentence(run, monkeypatch, error, code, words):
-    monkeypatch.setattr(cli, "configure", lambda *args, **options: (_ for _ in ()).throw(error))
+    monkeypatch.setattr(commands, "configure", lambda *args, **options: (_ for _ in ()).throw(error))
     assert run("train", "moons") == (code, "", words)
 
 
 def test_what_is_no_user_error_is_not_hidden(monkeypatch):
-    monkeypatch.setattr(cli, "configure", lambda *args, **options: 1 // 0)
+    monkeypatch.setattr(commands, "configure", lambda *args, **options: 1 // 0)
     with pytest.raises(ZeroDivisionError):
         cli.main(["train", "moons"])
+
+
+RIGHT_OF_35 = (
+    r"(\d+) of 35 predictions agree with the column 'label' \(it was trained on these data; "
+    r"for the rows held out: chainrule predict runs/points-001 runs/points-001/heldout\.csv\)\n"
+)
 
 
 # ---- train ----------------------------------------------------------------------------------------------------------
@@ -199,10 +216,10 @@ def test_what_is_no_user_error_is_not_hidden(monkeypatch):
 def test_train_and_predict_a_file(run, points, folder):
     code, out, err = run("train", "points.csv", "--target", "label", "--steps", "60", "--seed", "3")
     assert (code, err) == (0, "")
-    assert "points.csv: 28 training samples, 7 held out, x, y; classes far, near" in out
+    assert "points.csv: 28 training samples, 7 held out, x, y; classes 'far', 'near'" in out
     assert re.search(r"^step 60/60  loss \S+  accuracy \S+ %  0 s left  \S+ steps/s$", out, re.MULTILINE)
     assert re.search(r"^training accuracy \S+ % \(\d+ of 28\), loss", out, re.MULTILINE)
-    assert re.search(r"^held-out accuracy \S+ % on 7 samples$", out, re.MULTILINE)
+    assert re.search(r"^held-out accuracy \S+ % \(\d of 7\)$", out, re.MULTILINE)
     assert "\x1b" not in out
     code, out, err = run("predict", "runs/points-001", "points.csv")
     rows = list(csv.DictReader(out.splitlines()))
@@ -210,7 +227,7 @@ def test_train_and_predict_a_file(run, points, folder):
     assert len(rows) == 35
     assert {row["prediction"] for row in rows} == {"near", "far"}
     assert all((float(row["score"]) > 0) == (row["prediction"] == "near") for row in rows)
-    right = int(re.fullmatch(r"(\d+) of 35 predictions agree with the column 'label'\n", err)[1])
+    right = int(re.fullmatch(RIGHT_OF_35, err)[1])
     truth = [line.split(",")[2] for line in points.read_text().splitlines()[1:]]
     assert right == sum(row["prediction"] == t for row, t in zip(rows, truth, strict=True))
     assert right > 28
@@ -240,9 +257,35 @@ def test_an_existing_run_is_kept_without_force(run, fails, folder):
     assert (folder / "here/metrics.csv").read_bytes() != before
 
 
+def test_batches_are_told_from_the_whole(run):
+    out = run("train", "moons", *QUICK, "--batch-size", "5")[1]
+    assert re.search(r"^step  0/12  loss \S+  accuracy \S+ % on the batch ", out, re.MULTILINE)
+    assert re.search(r"^step 12/12  loss \S+  accuracy \S+ % on all ", out, re.MULTILINE)
+    assert "on the batch" not in run("train", "moons", *QUICK)[1]
+
+
+def test_oddities_are_said_before_training(run, folder):
+    (folder / "odd.csv").write_text("x,c,label\n" + "".join(f"{i},7,k{i}\n" for i in range(30)))
+    code, out, err = run("train", "odd.csv", "--target", "label", "--steps", "2", "--hidden", "2")
+    assert (code, err) == (0, "")
+    notes = [line for line in out.splitlines() if line.startswith("note: ")]
+    assert len(notes) == 3
+    assert notes[0] == "note: the column 'c' is the same in every training row: nothing can be learned from it"
+
+
+def test_an_interrupted_replacement_says_where_the_old_run_is(run, monkeypatch):
+    assert run("train", "moons", *QUICK, "--out", "here", "--quiet")[0] == 0
+    monkeypatch.setattr(runs.Rows, "append", lambda self, line: os.kill(os.getpid(), signal.SIGINT))
+    code, _, err = run("train", "moons", *QUICK, "--out", "here", "--force", "--quiet")
+    assert code == 130
+    assert "until it is complete, the run before is kept in here/replaced-run; step 1 of 12 is saved" in err
+
+
 def test_divergence_is_a_sentence(fails, folder):
     said = fails("train", "moons", *QUICK, "--lr", "1e200", "--loss", "mse", "--out", "here")
-    assert re.search(r"step \d+: .*first at fault is .*the last good checkpoint, of step 0, is in here", said)
+    assert re.search(
+        r"step 1: .*first at fault is .*the last good checkpoint, of step 1, is in here; .* a smaller --lr than 1e\+200", said
+    )
     assert (folder / "here/checkpoint.safetensors").exists()
 
 
@@ -271,6 +314,15 @@ def test_an_interrupted_run_says_how_to_go_on(run, monkeypatch, folder):
     assert len((folder / "whole/metrics.csv").read_text().splitlines()) == 1 + 16
 
 
+@pytest.fixture
+def hearing_sighup():
+    """Under nohup SIGHUP is ignored, and a run leaves that so; this is about when it is not."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hearing_sighup")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_the_exit_code_tells_the_signal(run, monkeypatch, folder, number, code):
     monkeypatch.setattr(runs.Rows, "append", lambda self, line: os.kill(os.getpid(), number))
@@ -324,6 +376,36 @@ def test_predictions_to_a_file(run, trained, folder):
     assert (folder / "out.csv").read_text() == expected
 
 
+def test_predictions_replace_nothing_unasked(run, fails, trained, folder):
+    (folder / "a.csv").write_text("x,y\n0,1\n")
+    (folder / "out.csv").write_text("mine")
+    (folder / "link.csv").symlink_to("a.csv")
+    assert "out.csv exists already; choose another file, or --force" in fails("predict", trained, "a.csv", "-o", "out.csv")
+    assert "link.csv is the file to predict" in fails("predict", trained, "a.csv", "-o", "link.csv", "--force")
+    assert (folder / "out.csv").read_text() == "mine"
+    assert (folder / "a.csv").read_text() == "x,y\n0,1\n"
+    assert run("predict", trained, "a.csv", "-o", "out.csv", "--force") == (0, "", "")
+    assert (folder / "out.csv").read_text() == run("predict", trained, "a.csv")[1]
+    assert run("predict", trained, "a.csv", "-o", "/dev/null") == (0, "", "")
+
+
+def test_standard_input_is_predicted(trained, points):
+    with points.open() as file:
+        done = command("predict", trained, "-", stdin=file)
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) == 36
+    assert "it was trained on these data" in done.stderr
+    done = command("predict", trained, "-", input="x,y\n1,two\n")
+    assert (done.returncode, done.stderr) == (2, "chainrule: standard input, line 2, column 'y': 'two' is not a number\n")
+
+
+def test_the_held_out_rows_give_the_held_out_number(run, points):
+    out = run("train", "points.csv", "--target", "label", "--steps", "9", "--out", "here")[1]
+    right = re.search(r"^held-out accuracy .* \((\d) of 7\)$", out, re.MULTILINE)[1]
+    err = run("predict", "here", "here/heldout.csv")[2]
+    assert err == f"{right} of 7 predictions agree with the column 'label'\n"
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -357,7 +439,10 @@ def test_a_regression(run, folder):
     code, out, err = run("predict", "line", "line.csv")
     assert [float(y) for y in out.split()[1:]] == pytest.approx([3.5 * i + 100 for i in range(30)], abs=3)
     assert err.startswith("rmse ")
-    assert err.endswith(" on the 30 rows with a number in 'price'\n")
+    assert err.endswith(
+        " on the 30 rows with a number in 'price' (it was trained on these data; "
+        "for the rows held out: chainrule predict line line/heldout.csv)\n"
+    )
 
 
 # ---- info -----------------------------------------------------------------------------------------------------------
@@ -379,7 +464,7 @@ def test_info(run, monkeypatch):
 
 
 def test_a_package_that_is_not_installed():
-    assert cli._version("surely-no-such-package") == "not installed"
+    assert commands._version("surely-no-such-package") == "not installed"
 
 
 # ---- pipes, terminals, processes ------------------------------------------------------------------------------------
@@ -427,9 +512,56 @@ def test_a_pipe_gets_lines_as_they_come(folder):
     process.communicate(timeout=60)
     watchdog.cancel()
     assert process.returncode == 128 + signal.SIGTERM
-    assert lines[3].startswith("step      1/100000  loss 0.8958  accuracy 50.0 %")
+    assert lines[3].startswith("step      0/100000  loss 0.8958  accuracy 50.0 %")
     assert (folder / "here/checkpoint.safetensors").exists()
     assert not (folder / "here/model.safetensors").exists()
+
+
+INTERRUPTED_AT_ONCE = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run with it ignored
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == MODULE:
+            signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+from chainrule.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("module", ["chainrule.train", "numpy", "click", "chainrule.train.commands"])
+def test_ctrl_c_while_packages_are_imported(module):
+    code = INTERRUPTED_AT_ONCE.replace("MODULE", repr(module))
+    done = subprocess.run([sys.executable, "-c", code, "info"], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "\nchainrule: interrupted\n")
+
+
+def test_ctrl_c_while_python_exits():
+    code = "import atexit, signal; signal.signal(signal.SIGINT, signal.default_int_handler); from chainrule.cli import main; "
+    code += "atexit.register(signal.raise_signal, signal.SIGINT); main()"
+    done = subprocess.run([sys.executable, "-c", code, "--version"], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"chainrule {chainrule.__version__}\n", "")
+
+
+def test_a_main_that_is_called_leaves_signals_alone(run):
+    before = signal.getsignal(signal.SIGINT)
+    run("--version")
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_signs_that_the_terminal_has_not(folder):
+    rows = "".join(f"{i % 7},{i % 5},{'grün' if i % 7 > 2 else 'rot'}\n" for i in range(35))
+    (folder / "farben.csv").write_text("x,y,label\n" + rows, encoding="utf-8")
+    ascii_only = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = command("train", "farben.csv", "--target", "label", "--steps", "3", "--out", "here", env=ascii_only)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert r"classes 'gr\xfcn', 'rot'" in done.stdout
+    done = subprocess.run(
+        [*COMMAND, "predict", "here", "farben.csv"], capture_output=True, env=ascii_only, timeout=60, check=False
+    )
+    assert done.returncode == 0
+    assert {line.split(",")[0] for line in done.stdout.decode("utf-8").splitlines()[1:]} <= {"grün", "rot"}
 
 
 def in_a_terminal(args, columns, **environment):

@@ -196,6 +196,13 @@ def test_classes_or_numbers(tmp_path, targets, task, classes):
         ("x,y,label\n1,NaN,a\n3,4,b\n", "points.csv, line 2, column 'y': 'NaN' is not a finite number"),
         ("x,y,label\n1,2,a\n-inf,4,b\n", "points.csv, line 3, column 'x': '-inf' is not a finite number"),
         ("x,y,label\n1,2,a\n1e999,4,b\n", "points.csv, line 3, column 'x': '1e999' is not a finite number"),
+        (
+            "x,y,label\n1e308,1,a\n-1e308,2,b\n",
+            "points.csv, line 2, column 'x': '1e308' is too large; numbers up to 1e+100 can be",
+        ),
+        ("x,label\n1,0\n2,1\n3,-2e150\n", "points.csv, line 4, column 'label': '-2e150' is too large"),
+        ("x;y;label\n1;2,5;a\n3;4,5;b\n", "line 2, column 'y': '2,5' is not a number; write a decimal point, not a comma"),
+        ("x,label\n1,5,a\n3,5,b\n", "the row has 3 cells, but line 1 has 2; does it write numbers with a decimal comma?"),
         ("x,label\n1,a\n2,\n", "points.csv, line 3, column 'label': the cell is empty"),
         ("x,label\n1,0\n2,nan\n", "points.csv, line 3, column 'label': 'nan' is not a finite number"),
         ("x,label\n1,a\n2,a\n", "points.csv, lines 2 to 3, column 'label': every row is 'a'; learning needs two classes"),
@@ -212,6 +219,28 @@ def test_classes_or_numbers(tmp_path, targets, task, classes):
 )
 def test_faults_name_file_line_and_column(tmp_path, text, words):
     assert words in message(tmp_path, text)
+
+
+def test_text_among_numbers_is_a_fault_and_no_class(tmp_path):
+    prices = [str(1.5 * i) for i in range(100)]
+    prices[49] = "n/a"
+    text = "x,price\n" + "".join(f"{i},{price}\n" for i, price in enumerate(prices))
+    assert message(tmp_path, text, "price") == (
+        "points.csv, line 51, column 'price': 'n/a' is not a number (if the column holds classes, pass --task classification)"
+    )
+    assert len(data.read_csv(tmp_path / "points.csv", "price", task="classification").classes) == 100
+    # Few different numbers are classes, and so is text beside them; so are numbers that are the smaller part.
+    for cells, classes in ((["1", "2", "x"] * 9, 3), ([str(i / 2) for i in range(9)] + ["a", "b", "c"] * 3, 12)):
+        text = "x,price\n" + "".join(f"{i},{cell}\n" for i, cell in enumerate(cells))
+        assert len(data.read_csv(write(tmp_path, text), "price").classes) == classes
+
+
+def test_a_file_that_is_nearly_there(tmp_path):
+    write(tmp_path, "x,label\n1,a\n2,b\n")
+    with pytest.raises(DataError, match=r"there is no file .*point\.csv; did you mean 'points\.csv'\?"):
+        data.read_csv(tmp_path / "point.csv", "label")
+    with pytest.raises(DataError, match=r"there is no file .*zzz\.csv$"):
+        data.read_csv(tmp_path / "absent" / "zzz.csv", "label")
 
 
 def test_more_faults(tmp_path):
@@ -249,8 +278,10 @@ def test_numbers_survive_the_file(x):
     ("X", "y", "classes", "words"),
     [
         ([], [], None, "no samples"),
-        ([[1.0]], [1.0, 2.0], None, "1 samples but 2 targets"),
-        ([[1.0, 2.0]], [1.0], None, "2 numbers for 1 columns"),
+        ([[1.0]], [1.0, 2.0], None, "1 sample but 2 targets"),
+        ([[2e100]], [1.0], None, r"sample 0, column 'x': 2e\+100 is too large"),
+        ([[1.0]], [-1e300], None, r"sample 0, column 'label': -1e\+300 is too large"),
+        ([[1.0, 2.0]], [1.0], None, "2 numbers for 1 column"),
         ([[math.nan]], [1.0], None, "sample 0, column 'x': nan is not a finite number"),
         ([[1.0]], [math.inf], None, "sample 0, column 'label': inf"),
         ([[1.0]], [2], ("a", "b"), "class numbers go from 0 to 1"),

@@ -381,6 +381,12 @@ def test_state_dict_is_a_copy_that_json_can_hold():
     assert [p.data for p in model.parameters()] == before
 
 
+@pytest.mark.parametrize("state", [[1], None, "w", 3.0, {"b"}])
+def test_a_state_is_a_dict(state):
+    with pytest.raises(InputError, match=r"a state is a dict of numbers by name, as state_dict\(\) gives it, not \w+"):
+        Neuron(1).load_state_dict(state)
+
+
 def test_load_state_dict_names_what_does_not_match():
     neuron = Neuron(2)
     state = {"w.0": 1.0, "w.2": 2.0, "b": [3.0, 4.0]}

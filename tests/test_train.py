@@ -4,6 +4,7 @@ import json
 import math
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -16,14 +17,17 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+import chainrule
 from chainrule import native, nn
-from chainrule.data import Dataset
+from chainrule.data import Dataset, read_csv
 from chainrule.errors import DataError, DomainError, InputError, ModelFileError, NonFiniteError, RunError
 from chainrule.train import Config, Model, Trainer, configure, pictures, progress, resume, tensorfile, train
 from chainrule.train import checkpoint as checkpoints
 from chainrule.train import folder as folders
+from chainrule.train import run as runs
 from chainrule.train.loop import Record
 from chainrule.train.objectives import OBJECTIVES, SHORT_NAMES, Objective, fitting
+from chainrule.train.remarks import remarks
 
 PNG = b"\x89PNG\r\n\x1a\n"
 QUICK = {"hidden": (4,), "steps": 12}
@@ -104,6 +108,32 @@ def test_unknown_sources():
 
 
 @pytest.mark.parametrize(
+    ("chosen", "steps", "lr"),
+    [
+        ({}, 100, 1.0),
+        ({"batch_size": 100}, 100, 1.0),
+        ({"batch_size": 16}, 300, 0.5),
+        ({"batch_size": 16, "steps": 100}, 100, 0.5),
+        ({"batch_size": 16, "lr": 1.0}, 300, 1.0),
+        ({"batch_size": 16, "optimizer": "adam"}, 300, 0.02),
+    ],
+)
+def test_batches_get_more_and_smaller_steps(chosen, steps, lr):
+    config, _ = configure("moons", **chosen)
+    assert (config.steps, config.lr) == (steps, lr)
+
+
+@pytest.mark.parametrize("batch_size", [10, 16, 25, 32, 50])
+def test_moons_in_batches_end_with_every_point_right(batch_size):
+    if native.status()["engine"] == "pure" and batch_size != 16:
+        pytest.skip("one size is enough on the pure engine")
+    trainer = Trainer(*configure("moons", batch_size=batch_size))
+    while trainer.step < trainer.config.steps:
+        trainer.advance()
+    assert trainer.final_record().measure == 1.0
+
+
+@pytest.mark.parametrize(
     ("chosen", "lr"),
     [
         ({}, 1.0),
@@ -120,8 +150,13 @@ def test_the_learning_rate_fits_the_optimiser(chosen, lr):
 def test_settings_survive_json():
     config, _ = quick(momentum=0.5, batch_size=7, test_fraction=0.25)
     assert Config.from_dict(json.loads(json.dumps(config.as_dict()))) == config
-    for broken in ({}, None, {"data": "moons", "color": 1}, {"data": "moons", "lr": -1.0}):
-        with pytest.raises(ModelFileError):
+    for broken, words in (
+        ({}, "do not say what it is trained on"),
+        (None, "do not say what it is trained on"),
+        ({"data": "moons", "color": 1}, "there is no setting 'color'"),
+        ({"data": "moons", "lr": -1.0}, "lr must be"),
+    ):
+        with pytest.raises(ModelFileError, match=words):
             Config.from_dict(broken)
 
 
@@ -275,9 +310,9 @@ def test_a_domain_error_in_the_loss_names_the_step(monkeypatch, tmp_path):
         return sum(z.log() for z in scores)
 
     monkeypatch.setitem(OBJECTIVES, "max_margin", Objective(loss, ("binary",), lambda k: k))
-    with pytest.raises(DomainError, match=r"step 1: log\(.*x > 0 \(the last good checkpoint, of step 0"):
+    with pytest.raises(DomainError, match=r"step 1: log\(.*x > 0 \(the last good checkpoint, of step 1, .* smaller --lr than 1"):
         train(*quick(), tmp_path / "run")
-    assert checkpoints.Checkpoint(tmp_path / "run/checkpoint.safetensors").facts["step"] == 0
+    assert checkpoints.Checkpoint(tmp_path / "run/checkpoint.safetensors").facts["step"] == 1
 
 
 # ---- the run folder -------------------------------------------------------------------------------------------------
@@ -348,6 +383,135 @@ def test_a_folder_is_never_overwritten_unasked(tmp_path, no_pictures):
     train(*quick(seed=2), out, force=True)
     assert files(out)["metrics.csv"] != before["metrics.csv"]
     assert (out / "notes.txt").read_text() == "mine"
+
+
+def test_force_keeps_the_old_run_until_the_new_one_is_complete(tmp_path, no_pictures, monkeypatch):
+    out = tmp_path / "run"
+    train(*quick(test_fraction=0.2), out)
+    (out / "notes.txt").write_text("mine")
+    before = files(out)
+    with pytest.raises(NonFiniteError, match=f"the run that was in {out} before is kept; .*smaller --lr than 1e\\+200"):
+        train(*quick(lr=1e200, loss="mse"), out, force=True)
+    assert files(out) == before
+    monkeypatch.setattr(folders, "write_atomically", lambda path, content: (_ for _ in ()).throw(OSError(28, "No space")))
+    with pytest.raises(RunError, match="No space"):
+        train(*quick(seed=2), out, force=True)
+    monkeypatch.undo()
+    assert files(out) == before
+
+
+@pytest.mark.parametrize("again", ["resumed", "replaced", "failed"])
+def test_an_interrupted_replacement_keeps_both(tmp_path, monkeypatch, again):
+    monkeypatch.setattr(pictures, "svg", lambda dot: "not drawn in this test")
+    out = tmp_path / "run"
+    train(*quick(test_fraction=0.2), out)
+    before = files(out)
+    with monkeypatch.context() as patch:
+        patch.setattr(progress.Silent, "show", lambda self, record: os.kill(os.getpid(), signal.SIGTERM))
+        outcome = train(*quick(seed=2), out, force=True)
+    assert outcome.replaced == out / folders.REPLACED
+    assert files(outcome.replaced) == before
+    Model.load(outcome.replaced)
+    if again == "failed":
+        with pytest.raises(NonFiniteError):
+            train(*quick(lr=1e200, loss="mse"), out, force=True)
+        assert files(out) == before
+        return
+    outcome = resume(out) if again == "resumed" else train(*quick(seed=3), out, force=True)
+    assert outcome.replaced is None
+    assert set(files(out)) == set(before) - {"heldout.csv"}
+    assert json.loads((out / "config.json").read_text())["seed"] == (2 if again == "resumed" else 3)
+
+
+def test_a_move_that_was_cut_short_loses_nothing(tmp_path, no_pictures, monkeypatch):
+    out = tmp_path / "run"
+    train(*quick(), out)
+    before = files(out)
+    replace, moved = Path.replace, []
+
+    def killed(self, target):
+        moved.append(self)
+        if len(moved) == 3:
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        patch.setattr(runs, "put_back", lambda folder: None)  # as after a kill -9
+        with pytest.raises(KeyboardInterrupt):
+            train(*quick(seed=2), out, force=True)
+    assert (out / "checkpoint.safetensors").exists()
+    with pytest.raises(NonFiniteError):
+        train(*quick(lr=1e200, loss="mse"), out, force=True)
+    assert files(out) == before
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("content", ['{"name": "my site"}', "[]", "not JSON"])
+def test_a_folder_of_the_user_is_not_touched(tmp_path, force, content):
+    for name in ("config.json", "metrics.csv", "model.safetensors", "checkpoint.safetensors"):
+        (tmp_path / name).write_text(content)
+    before = files(tmp_path)
+    with pytest.raises(RunError, match="holds files but no run of chainrule, so it is not touched"):
+        train(*quick(), tmp_path, force=force)
+    assert files(tmp_path) == before
+
+
+def test_what_is_in_the_way_is_not_touched(tmp_path, no_pictures):
+    train(*quick(), tmp_path / "run")
+    (tmp_path / "run" / folders.REPLACED).mkdir()
+    (tmp_path / "run" / folders.REPLACED / "loss.png").write_text("mine")
+    with pytest.raises(RunError, match="replaced-run is in the way"):
+        train(*quick(), tmp_path / "run", force=True)
+    assert (tmp_path / "run/model.safetensors").exists()
+    assert (tmp_path / "run" / folders.REPLACED / "loss.png").read_text() == "mine"
+
+
+def test_an_empty_name_is_no_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="the run folder has an empty name"):
+        train(*quick(), "", force=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_settings_are_written_as_they_turned_out(tmp_path, no_pictures):
+    train(*quick(), tmp_path / "moons")
+    found = json.loads((tmp_path / "moons/config.json").read_text())
+    expected = {
+        "samples": 20,
+        "noise": 0.1,
+        "batch_size": 20,
+        "task": "classification",
+        "target": "label",
+        "columns": ["x1", "x2"],
+    }
+    assert {name: found[name] for name in expected} == expected
+    assert (found["chainrule"], found["engine"]) == (chainrule.__version__, native.status()["engine"])
+    assert None not in found.values()
+    train(*configure("iris", steps=1), tmp_path / "iris")
+    found = json.loads((tmp_path / "iris/config.json").read_text())
+    assert (found["samples"], found["batch_size"], "noise" in found) == (150, 32, False)
+    assert resume(tmp_path / "iris", steps=2).step == 2
+
+
+def test_held_out_rows_can_be_judged_again(tmp_path, no_pictures):
+    path = tmp_path / "p.csv"
+    path.write_text("x,y,label\n" + "".join(f"{i % 7},{i / 3!r},{'one' if i % 3 else 'two'}\n" for i in range(40)))
+    for target, name in (("label", "accuracy"), ("y", "rmse")):
+        config, points = configure(str(path), target=target, columns=("x",), steps=5)
+        outcome = train(config, points, tmp_path / target)
+        held = read_csv(tmp_path / target / "heldout.csv", target, task=None if target == "label" else "regression")
+        assert len(held) == outcome.test_size == 8
+        trainer = Trainer(config, points)
+        assert (held.X, held.y) == (trainer.test.X, trainer.test.y)
+        model = Model.load(outcome.folder)
+        found = model.predict(held.X)
+        if name == "accuracy":
+            measure = sum(a == held.classes[b] for a, b in zip(found, held.y, strict=True)) / 8
+        else:
+            measure = math.sqrt(sum((a - b) ** 2 for a, b in zip(found, held.y, strict=True)) / 8)
+        assert measure == pytest.approx(outcome.final.test_measure, rel=1e-12)
+        assert model.fingerprint == points.fingerprint
 
 
 def test_an_empty_folder_will_do(tmp_path, no_pictures):
@@ -428,6 +592,15 @@ def test_a_resumed_run_gives_the_numbers_of_one_that_was_not_interrupted(tmp_pat
     assert files(tmp_path / "parts") == files(tmp_path / "whole")
 
 
+@pytest.fixture
+def hearing_sighup():
+    """Under nohup SIGHUP is ignored, and a run leaves that so; these tests are about when it is not."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hearing_sighup")
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signals_save_and_handlers_are_put_back(tmp_path, no_pictures, monkeypatch, signum):
     before = signal.getsignal(signum)
@@ -660,8 +833,36 @@ def test_foreign_models(model_file, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("X", "words"),
+    [
+        ([[1.0]], "row 0 has 1 number; the model wants one number each for x1, x2"),
+        ([[1.0, 2.0], [1.0, 2.0, 3.0]], "row 1 has 3 numbers"),
+        ([1.0, 2.0], "row 0 is a list with one number each for x1, x2, not 1.0"),
+        (3, "X is a list of rows with one number each for x1, x2, not int"),
+        ("12", "X is a list of rows .*, not str"),
+        ([["1", "2"]], "row 0: .*'1'"),
+        (["12"], "row 0 is a list .*, not '12'"),
+        ([[1.0, math.nan]], "row 0, column 'x2': nan is not a finite number"),
+        ([[-math.inf, 1.0]], "row 0, column 'x1': -inf is not a finite number"),
+    ],
+)
+def test_rows_that_cannot_be_predicted(X, words):
+    with pytest.raises(InputError, match=words):
+        Trainer(*quick()).model.predict(X)
+
+
+def test_arrays_can_be_predicted():
+    model = Trainer(*quick()).model
+    assert model.predict(np.array([[1, 2], [3, 4]])) == model.predict([[1.0, 2.0], [3.0, 4.0]])
+    assert model.predict([]) == []
+
+
+@pytest.mark.parametrize(
     "damage",
     [
+        lambda facts: facts.update(color=1),
+        lambda facts: facts.pop("inputs"),
+        lambda facts: facts.update(sizes=3),
         lambda facts: facts.update(sizes=[2, 5, 1]),
         lambda facts: facts.update(sizes=[3, 4, 1]),
         lambda facts: facts.pop("classes"),
@@ -674,8 +875,9 @@ def test_a_model_that_does_not_hold_together(model_file, damage):
     facts, tensors = tensorfile.read(model_file, "model")
     damage(facts["model"])
     model_file.write_bytes(tensorfile.encode("model", {"model": facts["model"]}, tensors))
-    with pytest.raises(ModelFileError, match=r"model\.safetensors"):
+    with pytest.raises(ModelFileError, match=r"model\.safetensors") as caught:
         Model.load(model_file)
+    assert not re.search(r"__init__|argument|must be a mapping|object is not|KeyError", str(caught.value))
 
 
 def test_a_model_of_another_format(model_file):
@@ -691,6 +893,28 @@ def test_an_unfinished_run_has_no_model(tmp_path, monkeypatch, no_pictures):
     assert outcome.interrupted
     with pytest.raises(ModelFileError, match="is not finished; finish it with: chainrule train --resume"):
         Model.load(tmp_path / "run")
+
+
+# ---- remarks -------------------------------------------------------------------------------------------------------
+
+
+def remarks_on(rows, tmp_path, **chosen):
+    (tmp_path / "p.csv").write_text("x,c,label\n" + rows)
+    return remarks(Trainer(*configure(str(tmp_path / "p.csv"), target="label", **chosen)))
+
+
+def test_what_is_odd_is_said(tmp_path):
+    plain = "".join(f"{i},{i % 3},{'ab'[i % 2]}\n" for i in range(20))
+    assert remarks_on(plain, tmp_path) == []
+    (constant,) = remarks_on(plain.replace(",1,", ",0,").replace(",2,", ",0,"), tmp_path)
+    assert constant == "the column 'c' is the same in every training row: nothing can be learned from it"
+    assert remarks_on(plain + "1,2,rare\n", tmp_path) == ["one class has a single row, which is not held out"]
+    assert remarks_on("1,2,a\n2,3,b\n3,4,a\n", tmp_path, test_fraction=0.0) == [
+        "one class has a single row, which is not held out"
+    ]
+    said = remarks_on("".join(f"{i},{i % 3},k{i}\n" for i in range(20)), tmp_path)
+    assert said[0].startswith("each of the 20 classes has a single row")
+    assert said[1] == "nothing is held out to judge the result by: there are too few rows"
 
 
 # ---- pictures and progress ------------------------------------------------------------------------------------------
@@ -711,12 +935,33 @@ def test_pictures_show_something(source):
     measure = history[-1].measure
     for picture in (
         pictures.decision_boundary(trainer.model, trainer.train, trainer.test, measure),
-        pictures.loss_curve(history, trainer.measure_name, "title", batches=True),
+        pictures.loss_curve(history, trainer.measure_name, "points.csv", "loss", batches=True),
     ):
         pixels = imread(__import__("io").BytesIO(picture))
         assert pixels.shape[0] > 400
         assert len(np.unique(pixels.reshape(-1, pixels.shape[2]), axis=0)) > 50
     assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
+
+
+def test_long_and_many_names_leave_room(recwarn):
+    names = tuple(f"{'very long label ' * 8}{k}" for k in range(30))
+    points = Dataset("p", [[float(i % 5), float(i // 5)] for i in range(30)], list(range(30)), ("a" * 200, "b"), "y", names)
+    trainer = Trainer(Config("p", loss="cross_entropy", hidden=(4,), test_fraction=0.0), points)
+    shown = []
+    legend = pictures.importlib.import_module("matplotlib.axes").Axes.legend
+
+    def noted(self, *args, **kwargs):
+        shown.extend(self.get_legend_handles_labels()[1])
+        return legend(self, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("matplotlib.axes.Axes.legend", noted)
+        pictures.decision_boundary(trainer.model, points, None, 0.5)
+    assert len(shown) == 11
+    assert shown[0] == "very long la…ong label 0"
+    assert shown[-1] == "... 20 more"
+    assert pictures._literal("a" * 200) == "a" * 12 + "…" + "a" * 11
+    assert not recwarn
 
 
 def test_a_boundary_lies_where_the_classes_part():
@@ -753,9 +998,11 @@ def test_plain_lines_are_few_and_regular(capsys):
     with progress.Plain(1000, "accuracy") as display:
         for record in records(1000):
             display.update(record)
+        display.finish(Record(1000, 0.25, 1.0, math.nan))
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 21
-    assert [int(line.split()[1].split("/")[0]) for line in lines] == [1, *range(50, 1001, 50)]
+    assert [int(line.split()[1].split("/")[0]) for line in lines] == list(range(0, 1001, 50))
+    assert lines[-1].startswith("step 1000/1000  loss 0.25  accuracy 100.0 %  0 s left")
     for word in ("step   50/1000", "loss 0.5", "accuracy 75.0 %", " left", "steps/s"):
         assert word in lines[1]
 
@@ -765,16 +1012,29 @@ def test_the_live_line_fits_the_terminal(width):
     from rich.console import Console
 
     console = Console(width=width, force_terminal=True, file=__import__("io").StringIO())
-    display = progress.Live(100, "accuracy", console)
+    display = progress.Live(100, "accuracy", False, console)
     with display:
         for record in records(100):
             display.update(record)
+        display.finish(records(101)[-1])
         text = display.line().plain
     assert text.startswith("step")
     assert len(text) < width or width == 10
     assert ("steps/s" in text) == (width >= 120)
     assert ("accuracy" in text) == (width >= 60)
     assert ("━" in text or "#" in text) == (width >= 30)
+    assert "·" not in text  # the bar is full
+
+
+def test_the_line_of_a_stopped_run_waits_for_nothing():
+    from rich.console import Console
+
+    display = progress.Live(100, "accuracy", True, Console(width=120, force_terminal=True, file=__import__("io").StringIO()))
+    with display:
+        display.update(records(31)[-1])
+        assert " left" in display.line().plain
+        assert "accuracy 75.0 % on the batch" in display.line().plain
+    assert display.line().plain == "step  30/100  loss 0.5  accuracy 75.0 % on the batch"
 
 
 def test_nobody_reads_any_more(monkeypatch):

@@ -15,7 +15,7 @@ makes the named sets, is imported when one of them is asked for.
 
 from chainrule.data.dataset import Dataset
 from chainrule.data.files import read_csv, read_rows
-from chainrule.data.named import NAMES, blobs, circles, digits, iris, lecture, load, moons
+from chainrule.data.named import NAMES, blobs, circles, default_noise, digits, iris, lecture, load, moons
 from chainrule.data.prepare import Standardizer, batch, split
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "batch",
     "blobs",
     "circles",
+    "default_noise",
     "digits",
     "iris",
     "lecture",

@@ -11,6 +11,10 @@ from dataclasses import dataclass
 
 from chainrule.errors import DataError
 
+LARGEST = 1e100
+"""The largest size of a number that can be learned from: its square, and sums of such, are far from overflowing."""
+TOO_LARGE = f"too large; numbers up to {LARGEST:g} can be learned from, so rescale the column"
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -23,7 +27,7 @@ class Dataset:
     target: the name of what is to be learned.
     classes: the names of the classes in the order of their numbers, or None for regression.
 
-    Raises DataError when the parts do not fit together or a number is not finite.
+    Raises DataError when the parts do not fit together, or a number is not finite or larger than LARGEST.
 
     >>> Dataset("two points", [[0.0], [1.0]], [0, 1], ("x",), "label", ("no", "yes")).task
     'binary'
@@ -40,13 +44,17 @@ class Dataset:
         if not self.X or not self.columns:
             raise DataError(f"{self.name}: there are no {'samples' if not self.X else 'feature columns'} to learn from")
         if len(self.y) != len(self.X):
-            raise DataError(f"{self.name}: {len(self.X)} samples but {len(self.y)} targets")
+            raise DataError(f"{self.name}: {len(self.X)} sample{'s' * (len(self.X) != 1)} but {len(self.y)} targets")
         for i, row in enumerate(self.X):
             if len(row) != len(self.columns):
-                raise DataError(f"{self.name}, sample {i}: {len(row)} numbers for {len(self.columns)} columns")
+                raise DataError(
+                    f"{self.name}, sample {i}: {len(row)} numbers for {len(self.columns)} column{'s' * (len(self.columns) != 1)}"
+                )
             for column, x in zip((*self.columns, self.target), (*row, self.y[i]), strict=True):
                 if not math.isfinite(x):
                     raise DataError(f"{self.name}, sample {i}, column {column!r}: {x} is not a finite number")
+                if abs(x) > LARGEST:
+                    raise DataError(f"{self.name}, sample {i}, column {column!r}: {x:g} is {TOO_LARGE}")
         if self.classes is not None:
             self._expect_classes(self.classes)
 

@@ -1,13 +1,14 @@
 """CSV files: `read_csv("points.csv", target="label")`.
 
 What is read: comma, semicolon or tab separated UTF-8 text (with or without a byte order mark, any line ends, quoted
-cells, blank lines skipped), every feature a finite number.
+cells, blank lines skipped), every feature a finite number of a size up to dataset.LARGEST. `-` is standard input.
 
 Is the first line a header? It is when it holds the target's or a feature's name, or no number at all, or text above a
 number. Columns of a file without header are called x1, x2, ...; `--target 3` (a position) works for any file.
 
 Are the targets classes or numbers? Text means classes. Numbers are classes when there are at most two different ones,
-or when all are whole, at most 20 different ones, and every one comes twice on average; else it is a regression.
+or when all are whole, at most 20 different ones, and every one comes twice on average; else it is a regression. Where
+more than half of the cells are numbers, and those would be a regression, a cell of text among them is a fault.
 `task="classification"` or `task="regression"` overrules.
 
 Every fault is a DataError of one sentence that names the file, the line and the column. Imports dataset and errors.
@@ -16,11 +17,13 @@ Every fault is a DataError of one sentence that names the file, the line and the
 import csv
 import io
 import math
+import re
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from chainrule.data.dataset import Dataset
+from chainrule.data.dataset import LARGEST, TOO_LARGE, Dataset
 from chainrule.errors import DataError, InputError, did_you_mean
 
 TASKS = ("classification", "regression")
@@ -80,8 +83,8 @@ def read_rows(path: str | Path, names: Sequence[str] = ()) -> Rows:
 
     names: column names that are expected; where the first line holds one, it is a header.
     """
-    name = Path(path).name
-    rows = list(_split_lines(name, _text(Path(path))))
+    name = "standard input" if str(path) == "-" else Path(path).name
+    rows = list(_split_lines(name, _text(name, _content(Path(path)))))
     if not rows:
         raise DataError(f"{name}, line 1: the file is empty")
     width = len(rows[0].cells)
@@ -91,6 +94,7 @@ def read_rows(path: str | Path, names: Sequence[str] = ()) -> Rows:
             at = min(len(row.cells), width) + 1
             raise DataError(
                 f"{name}, line {row.line}, column {at}: the row has {len(row.cells)} cells, but line {rows[0].line} has {width}"
+                + ("; does it write numbers with a decimal comma?" if _all_are_longer(rows) else "")
             )
     has_header = _is_header(rows, names)
     header = _header(name, rows[0]) if has_header else tuple(f"x{i + 1}" for i in range(width))
@@ -98,6 +102,11 @@ def read_rows(path: str | Path, names: Sequence[str] = ()) -> Rows:
     if not body:
         raise DataError(f"{name}, line {rows[0].line}: there is a header but no row of data below it")
     return Rows(name, header, has_header, body)
+
+
+def _all_are_longer(rows: list[Row]) -> bool:
+    """Whether the rows have more cells than the header has names, as where commas part cells and digits alike."""
+    return len(rows) > 2 and all(len(row.cells) > len(rows[0].cells) for row in rows[1:])
 
 
 def column_index(rows: Rows, name: str) -> int:
@@ -127,20 +136,33 @@ def parse_number(cell: str) -> float | None:
         return None
 
 
-def _text(path: Path) -> str:
+def _content(path: Path) -> bytes:
+    if str(path) == "-":
+        return sys.stdin.buffer.read()
     try:
-        raw = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError:
-        raise DataError(f"there is no file {path}") from None
+        raise DataError(f"there is no file {path}{did_you_mean(path.name, _siblings(path))}") from None
     except IsADirectoryError:
         raise DataError(f"{path} is a folder, not a CSV file") from None
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from None
+
+
+def _siblings(path: Path) -> list[str]:
+    """The names of the files beside one that is not there."""
+    try:
+        return sorted(each.name for each in path.parent.iterdir() if each.is_file())
+    except OSError:
+        return []
+
+
+def _text(name: str, raw: bytes) -> str:
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
-        raise DataError(f"{path.name}, line {line}: the text is not UTF-8; save the file as UTF-8") from None
+        raise DataError(f"{name}, line {line}: the text is not UTF-8; save the file as UTF-8") from None
 
 
 def _split_lines(name: str, text: str) -> Iterator[Row]:
@@ -190,9 +212,12 @@ def _number(rows: Rows, row: Row, i: int) -> float:
         raise DataError(f"{where}: the cell is empty")
     x = parse_number(cell)
     if x is None:
-        raise DataError(f"{where}: {_shown(cell)} is not a number")
+        comma = "; write a decimal point, not a comma" if re.fullmatch(r"[-+]?\d+,\d+(e[-+]?\d+)?", cell, re.I) else ""
+        raise DataError(f"{where}: {_shown(cell)} is not a number{comma}")
     if not math.isfinite(x):
         raise DataError(f"{where}: {_shown(cell)} is not a finite number")
+    if abs(x) > LARGEST:
+        raise DataError(f"{where}: {_shown(cell)} is {TOO_LARGE}")
     return x
 
 
@@ -204,6 +229,8 @@ def _targets(rows: Rows, goal: int, task: str | None) -> tuple[list[float], tupl
             _number(rows, row, goal)  # raises: it is empty, NaN or infinite
     found = [parse_number(cell) for cell in cells]
     values = [x for x in found if x is not None]
+    if task is None and len(values) < len(cells) < 2 * len(values) and not _are_classes(values):
+        _expect_no_text(rows, goal)
     if task == "regression" or (task is None and len(values) == len(cells) and not _are_classes(values)):
         return [row[0] for row in numbers(rows, [goal])], None
     # 1 and 1.0 are one class; if one of the cells is text, all are.
@@ -215,6 +242,13 @@ def _targets(rows: Rows, goal: int, task: str | None) -> tuple[list[float], tupl
             f"{rows.name}, {lines}, column {rows.header[goal]!r}: every row is {_shown(labels[0])}; learning needs two classes"
         )
     return [classes.index(label) for label in labels], classes
+
+
+def _expect_no_text(rows: Rows, goal: int) -> None:
+    try:
+        numbers(rows, [goal])
+    except DataError as error:
+        raise DataError(f"{error} (if the column holds classes, pass --task classification)") from None
 
 
 def _are_classes(values: Sequence[float]) -> bool:

@@ -7,6 +7,7 @@ Imports dataset, prepare and errors; scikit-learn at use.
 """
 
 import importlib
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any
@@ -103,6 +104,16 @@ def load(name: str, *, samples: int | None = None, noise: float | None = None, s
     if "seed" in known:
         options["seed"] = seed
     return make(**{option: x for option, x in options.items() if x is not None})
+
+
+def default_noise(name: str) -> float | None:
+    """The noise that `load(name)` draws with; None for data that are not drawn.
+
+    >>> default_noise("blobs"), default_noise("iris")
+    (1.0, None)
+    """
+    make, known = _MAKERS.get(name, (None, ()))
+    return inspect.signature(make).parameters["noise"].default if make is not None and "noise" in known else None
 
 
 def _dataset(name: str, X: Any, y: Any, columns: tuple[str, ...], classes: tuple[str, ...], target: str = "label") -> Dataset:

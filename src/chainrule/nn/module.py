@@ -49,8 +49,41 @@ class KeyMismatch(NamedTuple):
 class Module:
     """The base of all networks; see the module's docstring for what it walks.
 
-    A subclass needs no `super().__init__()`; programs that override `parameters()`, as micrograd's do, work too.
+    A subclass needs no `super().__init__()`; programs that override `parameters()`, as micrograd's do, work too. It defines
+    `forward`, which calling the module calls, or `__call__` itself.
     """
+
+    training: bool = True
+    """Whether Dropout drops and BatchNorm takes its statistics from the batch; set by `train()` and `eval()`."""
+
+    forward: Any = None
+
+    def __call__(self, *xs: Any, **options: Any) -> Any:
+        """What `forward` returns."""
+        if self.forward is None:
+            raise InputError(f"{type(self).__name__} defines neither forward nor __call__, so it cannot be called")
+        return self.forward(*xs, **options)
+
+    def modules(self) -> list["Module"]:
+        """This module and all modules in it, each once, in the order in which the attributes were set."""
+        found: dict[int, Module] = {}
+        _collect_modules(self, found, set())
+        return list(found.values())
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the training mode (with mode=False: the evaluation mode) here and in all modules below; returns this module.
+
+        >>> from chainrule.nn import MLP
+        >>> MLP(2, [1]).train(False).layers[0].training
+        False
+        """
+        for module in self.modules():
+            module.training = bool(mode)
+        return self
+
+    def eval(self) -> Self:
+        """Set the evaluation mode: `train(False)`."""
+        return self.train(False)
 
     def parameters(self) -> list[Any]:
         """The nodes to train, each once, in the order in which the attributes were set."""
@@ -88,13 +121,15 @@ class Module:
         strict: whether every name must match (default). If not, the names that do are loaded.
 
         Returns the names that did not match. Raises ModelFileError naming the missing and unexpected keys, a shape that
-        differs or an entry that is no number; then nothing has been loaded.
+        differs or an entry that is no number, InputError for what is no dict; then nothing has been loaded.
 
         >>> from chainrule.nn import Neuron
         >>> neuron = Neuron(1)
         >>> neuron.load_state_dict({"w.0": 0.5}, strict=False)
         KeyMismatch(missing_keys=['b'], unexpected_keys=[])
         """
+        if not isinstance(state_dict, Mapping):
+            raise InputError(f"a state is a dict of numbers by name, as state_dict() gives it, not {type(state_dict).__name__}")
         leaves = _named_leaves(self)
         found = {name: _as_array(name, state_dict[name]) for name in state_dict if name in leaves}
         mismatch = KeyMismatch([k for k in leaves if k not in found], [k for k in state_dict if k not in leaves])
@@ -167,6 +202,20 @@ def _collect(x: Any, path: Path, leaves: dict[Any, Path], seen: set[int], unorde
                 leaves.setdefault(child, (path, key))
         elif not isinstance(child, (str, int, float)):  # a training step walks three times: spare the calls
             _collect(child, (path, key), leaves, seen, unordered)
+
+
+def _collect_modules(x: Any, found: dict[int, Module], seen: set[int]) -> None:
+    if id(x) in seen or not isinstance(x, (Module, list, tuple, dict)):
+        return
+    seen.add(id(x))
+    if isinstance(x, Module):
+        found[id(x)] = x
+        children: Iterable[Any] = [child for _, child in (_slots(x) if hasattr(type(x), "__slots__") else vars(x).items())]
+    else:
+        children = x.values() if isinstance(x, dict) else x
+    for child in children:
+        if not isinstance(child, Node):
+            _collect_modules(child, found, seen)
 
 
 def _slots(module: Module) -> Iterator[tuple[str, Any]]:

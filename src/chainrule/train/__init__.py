@@ -7,7 +7,8 @@
     Model.load(outcome.folder).predict([[0.5, 0.2]])
 
 Read config.py (what a run does), loop.py (one step), run.py (the whole run), and then checkpoint.py, model.py, folder.py,
-progress.py, pictures.py as needed. This package sits on top: it may import every leaf, and none imports it.
+progress.py, pictures.py as needed; commands.py holds the commands of the
+command line. This package sits on top: it may import every leaf, and none imports it.
 """
 
 from chainrule.train.config import Config, configure

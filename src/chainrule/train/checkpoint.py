@@ -65,8 +65,10 @@ class Checkpoint:
         try:
             trainer.optimizer.load_state_dict(self.facts["optimizer"])
             trainer.history = self._history()
-        except (ChainruleError, KeyError, TypeError, ValueError) as error:
+        except ChainruleError as error:
             raise ModelFileError(f"{self.path}: the state of the run does not hold together: {error}") from None
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise ModelFileError(f"{self.path}: the state of the run does not hold together: a part is malformed") from None
         return trainer
 
     def _part(self, prefix: str) -> tensorfile.Tensors:

@@ -27,7 +27,7 @@ EVALUATIONS = 10  # how often in a run the held-out part is judged
 
 
 class Record(NamedTuple):
-    """What one step showed, before its update.
+    """What the net showed after `step` updates: step 0 is the net as drawn, the last record the net that was learned.
 
     measure: the accuracy on the batch, from 0 to 1, or for a regression the root mean squared error in the target's unit.
     test_measure: the same on the held-out part; NaN where it was not judged at this step.
@@ -57,7 +57,7 @@ class Trainer:
         self.objective = OBJECTIVES[config.loss or ""]
         self.fingerprint = points.fingerprint
         self.train, self.test = data.split(points, config.test_fraction, config.seed)
-        self.model = _fresh_model(config, self.train)
+        self.model = _fresh_model(config, self.train, points.fingerprint)
         self.parameters = self.model.net.named_parameters()
         for name, p in self.parameters:
             p.label = name  # so that an error can tell which one
@@ -78,7 +78,7 @@ class Trainer:
         return "rmse" if self.model.classes is None else "accuracy"
 
     def advance(self) -> Record:
-        """Do one step.
+        """Do one step: note what the net shows, then update it.
 
         Raises NonFiniteError, or DomainError, naming the step and the first node at fault; the weights are then those
         before the step.
@@ -124,17 +124,28 @@ class Trainer:
         if self.model.classes is not None:
             return sum(decision(row) == part.y[i] for row, i in zip(scores, indices, strict=True)) / len(indices)
         decided = self.model.decide(scores)
-        return math.sqrt(math.fsum((y - part.y[i]) ** 2 for y, i in zip(decided, indices, strict=True)) / len(indices))
+        return math.hypot(*(y - part.y[i] for y, i in zip(decided, indices, strict=True))) / math.sqrt(len(indices))
 
     def final_record(self) -> Record:
-        """What the net shows after the last update, on the whole training part; `lr` is NaN, as no update follows."""
+        """What the net shows after the last update, on the whole training part; `lr` is NaN, as no update follows.
+
+        Raises NonFiniteError or DomainError, naming the step, like `advance`.
+        """
+        try:
+            return self._final_record()
+        except (DomainError, NonFiniteError) as error:
+            raise type(error)(f"step {self.step}: {error}") from error
+
+    def _final_record(self) -> Record:
         outputs = [self.model.net(x) for x in self.samples]
         loss = self._loss(outputs, range(len(outputs)))
+        if not math.isfinite(loss.data):
+            raise NonFiniteError(f"the loss is {loss.data}; first at fault is {_culprit(loss)}")
         measure = self._measure([as_numbers(output) for output in outputs], self.train, range(len(outputs)))
         return Record(self.step, loss.data, measure, math.nan, math.nan if self.test is None else self.evaluate(self.test))
 
 
-def _fresh_model(config: Config, train: Dataset) -> Model:
+def _fresh_model(config: Config, train: Dataset, fingerprint: str) -> Model:
     sizes = (len(train.columns), *config.hidden, len(train.classes) if train.task == "multiclass" else 1)  # type: ignore[arg-type]
     count = sum((n + 1) * m for n, m in itertools.pairwise(sizes))
     if count > MOST_PARAMETERS:
@@ -155,6 +166,7 @@ def _fresh_model(config: Config, train: Dataset) -> Model:
         classes=train.classes,
         inputs=fit(train.X, train.columns),
         outputs=unit if train.classes else fit([[y] for y in train.y], [train.target]),
+        fingerprint=fingerprint,
     )
 
 

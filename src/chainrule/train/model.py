@@ -6,18 +6,19 @@
 Imports data, nn, engine, errors, and objectives, tensorfile beside it.
 """
 
+import dataclasses
 import itertools
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from chainrule import nn
 from chainrule.data import Standardizer
-from chainrule.engine import no_grad
-from chainrule.errors import ChainruleError, ModelFileError
+from chainrule.engine import as_number, no_grad
+from chainrule.errors import ChainruleError, InputError, ModelFileError, NotANumberError
 from chainrule.nn import modelfile
 from chainrule.train import tensorfile
 from chainrule.train.objectives import OBJECTIVES
@@ -32,6 +33,7 @@ class Model:
     loss: what it was trained with. data: the name of what it was trained on.
     columns, target: the names of the features and of what is predicted. classes: their names; None for a regression.
     inputs, outputs: the standardisation of features, and of the target of a regression.
+    fingerprint: of all the data of the run, held out or not; "" where it is not known.
     """
 
     net: nn.MLP
@@ -45,11 +47,37 @@ class Model:
     classes: tuple[str, ...] | None
     inputs: Standardizer
     outputs: Standardizer
+    fingerprint: str = ""
 
     def scores(self, X: Sequence[Sequence[float]]) -> list[list[float]]:
-        """What the net says about each row of X (as in the data, not standardised): one list of outputs per row."""
+        """What the net says about each row of X (as in the data, not standardised): one list of outputs per row.
+
+        Raises InputError for rows that are not `columns` long or hold what is no finite number.
+        """
+        rows = self._checked(X)
         with no_grad():
-            return [as_numbers(self.net(row)) for row in self.inputs(X)]
+            return [as_numbers(self.net(row)) for row in self.inputs(rows)]
+
+    def _checked(self, X: Any) -> list[list[float]]:
+        wanted = f"one number each for {', '.join(self.columns)}"
+        if isinstance(X, str) or not isinstance(X, Iterable):
+            raise InputError(f"X is a list of rows with {wanted}, not {type(X).__name__}")
+        return [self._row(i, row, wanted) for i, row in enumerate(X)]
+
+    def _row(self, i: int, row: Any, wanted: str) -> list[float]:
+        if isinstance(row, str) or not isinstance(row, Iterable):
+            raise InputError(f"row {i} is a list with {wanted}, not {row!r}")
+        cells = list(row)
+        if len(cells) != len(self.columns):
+            raise InputError(f"row {i} has {len(cells)} number{'s' * (len(cells) != 1)}; the model wants {wanted}")
+        try:
+            numbers = [as_number(x) for x in cells]
+        except NotANumberError as error:
+            raise InputError(f"row {i}: {error}") from None
+        bad = next((k for k, x in enumerate(numbers) if not math.isfinite(x)), None)
+        if bad is not None:
+            raise InputError(f"row {i}, column {self.columns[bad]!r}: {numbers[bad]} is not a finite number")
+        return numbers
 
     def decide(self, scores: Sequence[Sequence[float]]) -> list[float]:
         """Class numbers, or the predicted numbers of a regression, of rows of scores."""
@@ -58,7 +86,7 @@ class Model:
         return [decision(row) for row in scores]
 
     def predict(self, X: Sequence[Sequence[float]]) -> list[Any]:
-        """The class name, or the number, for each row of X."""
+        """The class name, or the number, for each row of X; raises what `scores` raises."""
         decided = self.decide(self.scores(X))
         return decided if self.classes is None else [self.classes[int(k)] for k in decided]
 
@@ -83,6 +111,7 @@ class Model:
             "classes": None if self.classes is None else list(self.classes),
             "inputs": self.inputs.as_dict(),
             "outputs": self.outputs.as_dict(),
+            "fingerprint": self.fingerprint,
         }
 
     def encode(self) -> bytes:
@@ -109,7 +138,7 @@ class Model:
     def build(cls, path: Path, facts: Any, tensors: tensorfile.Tensors) -> "Model":
         """The model of these facts and weights; ModelFileError, naming `path`, when they do not fit together."""
         try:
-            facts = dict(facts)
+            facts = _complete(facts)
             facts["inputs"], facts["outputs"] = Standardizer(**facts["inputs"]), Standardizer(**facts["outputs"])
             for name in ("sizes", "columns"):
                 facts[name] = tuple(facts[name])
@@ -122,10 +151,26 @@ class Model:
             model = cls(net=make_net(sizes, facts["activation"], facts["output_activation"]), **facts)
             if not len(model.columns) == len(model.inputs.mean) == sizes[0]:
                 raise ModelFileError("columns and inputs differ in number")
-        except (ChainruleError, KeyError, TypeError, ValueError) as error:
+        except ChainruleError as error:
             raise ModelFileError(f"{path}: the description of the model cannot be read: {error}") from None
+        except (KeyError, TypeError, ValueError):
+            raise ModelFileError(f"{path}: the description of the model cannot be read: a part of it is malformed") from None
         load_weights(path, model.net, tensors)
         return model
+
+
+def _complete(facts: Any) -> dict[str, Any]:
+    """A copy of a model's facts; ModelFileError naming what is missing or unknown."""
+    known = {field.name: field.default is not dataclasses.MISSING for field in dataclasses.fields(Model) if field.name != "net"}
+    if not isinstance(facts, dict):
+        raise ModelFileError("it is missing")
+    wrong = next((name for name, optional in known.items() if name not in facts and not optional), None)
+    if wrong is not None:
+        raise ModelFileError(f"it does not tell the model's {wrong}")
+    wrong = next((name for name in facts if name not in known), None)
+    if wrong is not None:
+        raise ModelFileError(f"it tells {wrong!r}, which this chainrule does not know")
+    return dict(facts)
 
 
 def make_net(sizes: Sequence[int], activation: str, output_activation: str, seed: int = 0) -> nn.MLP:

@@ -5,12 +5,13 @@ errors, and model, loop beside it; matplotlib at use.
 """
 
 import copy
+import functools
 import importlib
 import io
 import math
 import warnings
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec
 
 from chainrule.data import Dataset
 from chainrule.engine import Value, no_grad
@@ -20,7 +21,11 @@ from chainrule.train.loop import Record
 from chainrule.train.model import Model
 from chainrule.train.progress import measure_in_words
 
+P = ParamSpec("P")
+
 COLORS = ("#d1495b", "#30638e", "#edae49", "#4b8f5c", "#8e6c8a", "#6b6b6b", "#00798c", "#b5651d", "#c77dff", "#222222")
+LONGEST = 24  # of a name, in signs
+MOST_ENTRIES = len(COLORS)  # of a legend
 PRODUCTS_PER_GRID = 1_000_000  # what the pure engine does in about three seconds
 
 
@@ -32,9 +37,23 @@ def require_matplotlib() -> None:
         raise MissingDependencyError("drawing needs matplotlib; install it with: pip install 'chainrule[train]'") from None
 
 
-def loss_curve(history: Sequence[Record], measure_name: str, title: str, *, batches: bool) -> bytes:
+def _without_warnings(draw: Callable[P, bytes]) -> Callable[P, bytes]:
+    """What matplotlib warns of (a script that its font has not, numbers that leave no room) is no news to who trains."""
+
+    @functools.wraps(draw)
+    def quiet(*args: P.args, **kwargs: P.kwargs) -> bytes:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return draw(*args, **kwargs)
+
+    return quiet
+
+
+@_without_warnings
+def loss_curve(history: Sequence[Record], measure_name: str, name: str, title: str, *, batches: bool) -> bytes:
     """loss.png: the loss by step, and below it the accuracy (or the error of a regression).
 
+    name, title: of the data, and what is shown of them.
     batches: whether each step saw a batch only; then the curves are noisy, and their running mean is drawn over them.
     """
     figure = _figure(7.0, 5.5)
@@ -48,7 +67,7 @@ def loss_curve(history: Sequence[Record], measure_name: str, title: str, *, batc
         below.plot(*zip(*tests, strict=True), "o-", color=COLORS[0], markersize=4, label=f"held-out {measure_name}")
     if min(record.loss for record in history) > 0:
         above.set_yscale("log")
-    above.set_title(_literal(title))
+    above.set_title(f"{_literal(name)}: {title}")
     above.set_ylabel("loss")
     below.set_ylabel(f"{measure_name}{unit}")
     below.set_xlabel("step")
@@ -68,6 +87,7 @@ def _curve(axes: Any, steps: Sequence[int], ys: Sequence[float], color: str, lab
     axes.plot(steps, means, color=color, label=f"mean of {width} steps")
 
 
+@_without_warnings
 def decision_boundary(model: Model, train: Dataset, test: Dataset | None, measure: float) -> bytes:
     """decision_boundary.png of a model over two features: where each class is predicted, or what a regression predicts."""
     figure = _figure(7.0, 5.5)
@@ -80,9 +100,11 @@ def decision_boundary(model: Model, train: Dataset, test: Dataset | None, measur
     else:
         _regions(axes, x1, x2, _margins(columns), shape)
         for k, name in enumerate(model.classes):
-            _points(axes, train, k, name, COLORS[k % len(COLORS)], "o")
+            _points(axes, train, k, name if k < MOST_ENTRIES else None, COLORS[k % len(COLORS)], "o")
             if test is not None:
                 _points(axes, test, k, None, COLORS[k % len(COLORS)], "^")
+        if len(model.classes) > MOST_ENTRIES:
+            axes.scatter([], [], s=0, label=f"... {len(model.classes) - MOST_ENTRIES} more")
         if test is not None:
             axes.scatter([], [], s=28, color="gray", marker="^", label="held out")
         axes.legend(loc="best", framealpha=0.9)
@@ -141,7 +163,7 @@ def _points(axes: Any, part: Dataset, k: int, name: str | None, color: str, mark
             edgecolors="white",
             linewidths=0.7,
             marker=marker,
-            label=name and _literal(name),
+            label=None if name is None else _literal(name),
         )
 
 
@@ -194,13 +216,15 @@ def _figure(width: float, height: float) -> Any:
 
 
 def _literal(name: str) -> str:
-    """A user's text as matplotlib shall show it: dollar signs start no formula, and a leading _ hides no legend entry."""
-    return (" " if name.startswith("_") else "") + name.replace("$", r"\$")
+    """A user's text as matplotlib shall show it: one line that leaves room for the picture; dollar signs start no formula,
+    and a leading _ hides no legend entry."""
+    line = " ".join(name.split())
+    # Names often begin alike, so the end stays as well.
+    short = line if len(line) <= LONGEST else line[: LONGEST // 2] + "…" + line[1 - LONGEST // 2 :]
+    return (" " if short.startswith("_") else "") + short.replace("$", r"\$")
 
 
 def _png(figure: Any) -> bytes:
     buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*missing from font", category=UserWarning)  # names in any script
-        figure.savefig(buffer, format="png", dpi=130)
+    figure.savefig(buffer, format="png", dpi=130)
     return buffer.getvalue()

@@ -25,12 +25,13 @@ LINES = 20
 class Silent:
     """Shows nothing; the base of the others.
 
-    steps: of the whole run. measure_name: "accuracy" or "rmse".
+    steps: of the whole run. measure_name: "accuracy" or "rmse". batches: whether a step sees a part of the samples only.
     """
 
-    def __init__(self, steps: int, measure_name: str) -> None:
+    def __init__(self, steps: int, measure_name: str, batches: bool = False) -> None:
         self.steps = steps
         self.measure_name = measure_name
+        self.batches = batches
         self.began = time.monotonic()
         self.done = 0
 
@@ -48,6 +49,9 @@ class Silent:
         self.done += 1
         self.show(record)
 
+    def finish(self, record: Record) -> None:
+        """Show what the finished net does on all training samples."""
+
     def show(self, record: Record) -> None:
         """Show it."""
 
@@ -58,13 +62,13 @@ class Silent:
 
     def parts(self, record: Record) -> list[str]:
         """The record in words, the most important first."""
-        finished = record.step + 1
-        left = (self.steps - finished) / self.speed
+        finished = record.step == self.steps
+        part = " on all" if finished else " on the batch"
         return [
-            f"step {finished:>{len(str(self.steps))}}/{self.steps}",
+            f"step {record.step:>{len(str(self.steps))}}/{self.steps}",
             f"loss {record.loss:.4g}",
-            measure_in_words(self.measure_name, record.measure),
-            f"{duration(left)} left",
+            measure_in_words(self.measure_name, record.measure) + (part if self.batches else ""),
+            f"{duration((self.steps - record.step) / self.speed)} left",
             f"{self.speed:,.{0 if self.speed >= 10 else 2}f} steps/s",
         ]
 
@@ -72,24 +76,28 @@ class Silent:
 class Plain(Silent):
     """About LINES lines, each written out at once."""
 
-    def __init__(self, steps: int, measure_name: str, stream: TextIO | None = None) -> None:
-        super().__init__(steps, measure_name)
+    def __init__(self, steps: int, measure_name: str, batches: bool = False, stream: TextIO | None = None) -> None:
+        super().__init__(steps, measure_name, batches)
         self.stream = stream
         self.every = max(1, math.ceil(steps / LINES))
 
     def show(self, record: Record) -> None:
-        """Print every so many steps, the first and the last."""
-        finished = record.step + 1
-        if self.done == 1 or finished % self.every == 0 or finished == self.steps:
-            say("  ".join(self.parts(record)), self.stream)
+        """Print the first and every so many steps."""
+        if self.done == 1 or record.step % self.every == 0:
+            self.finish(record)
+
+    def finish(self, record: Record) -> None:
+        """Print the record."""
+        say("  ".join(self.parts(record)), self.stream)
 
 
 class Live(Silent):
     """One line that redraws itself, with a bar where there is room."""
 
-    def __init__(self, steps: int, measure_name: str, console: Any) -> None:
-        super().__init__(steps, measure_name)
+    def __init__(self, steps: int, measure_name: str, batches: bool, console: Any) -> None:
+        super().__init__(steps, measure_name, batches)
         self.record: Record | None = None
+        self.stopped = False
         live = importlib.import_module("rich.live").Live
         self.console = console
         self.live = live(console=console, get_renderable=self.line, refresh_per_second=10, transient=False)
@@ -99,7 +107,8 @@ class Live(Silent):
         return self
 
     def close(self) -> None:
-        """Draw the line a last time and leave it."""
+        """Draw the line a last time and leave it; without a bar and the time left when the run is not complete."""
+        self.stopped = True
         with contextlib.suppress(OSError):  # the terminal may be gone
             self.live.stop()
 
@@ -107,12 +116,18 @@ class Live(Silent):
         """Remember it for the next redrawing."""
         self.record = record
 
+    def finish(self, record: Record) -> None:
+        """Remember it for the last redrawing."""
+        self.record = record
+
     def line(self) -> Any:
         """The line as it is now, no wider than the terminal."""
         text = importlib.import_module("rich.text").Text
         if self.record is None:
-            return text("starting", no_wrap=True, overflow="ellipsis")
+            return text("" if self.stopped else "starting", no_wrap=True, overflow="ellipsis")
         line, *others = self.parts(self.record)
+        if self.stopped and self.record.step < self.steps:
+            return text("  ".join((line, *others[:2])), no_wrap=True, overflow="ellipsis")
         room = self.console.width - 1
         for part in others:
             if len(line) + 2 + len(part) > room:
@@ -121,26 +136,28 @@ class Live(Silent):
         bar = min(30, room - len(line) - 2)
         finished = text(line, no_wrap=True, overflow="ellipsis")
         if bar >= 5:
-            full = round(bar * (self.record.step + 1) / self.steps)
+            full = round(bar * self.record.step / self.steps)
             # Two signs, because there may be no colours to tell the parts by.
             done, to_do = ("━", "·") if self.console.encoding.lower().startswith("utf") else ("#", ".")
             finished.append("  ").append(done * full, "green").append(to_do * (bar - full), "dim")
         return finished
 
 
-def for_terminal(steps: int, measure_name: str) -> Silent:
+def for_terminal(steps: int, measure_name: str, batches: bool = False) -> Silent:
     """The Live line when standard output is a terminal that can redraw, and rich is installed; else Plain lines."""
     if sys.stdout is None or not sys.stdout.isatty():
-        return Plain(steps, measure_name)
+        return Plain(steps, measure_name, batches)
     try:
         console = importlib.import_module("rich.console").Console()
     except ImportError:
         say("(a live line needs rich; install it with: pip install 'chainrule[train]')")
-        return Plain(steps, measure_name)
-    return Plain(steps, measure_name) if console.is_dumb_terminal else Live(steps, measure_name, console)
+        return Plain(steps, measure_name, batches)
+    if console.is_dumb_terminal:
+        return Plain(steps, measure_name, batches)
+    return Live(steps, measure_name, batches, console)
 
 
-Shower = Callable[[int, str], Silent]
+Shower = Callable[[int, str, bool], Silent]
 
 
 def say(line: str, stream: TextIO | None = None) -> None:

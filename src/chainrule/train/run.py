@@ -3,26 +3,46 @@
     config, points = configure("moons")
     outcome = train(config, points)
 
-The folder holds config.json, metrics.csv (one row per step), checkpoint.safetensors (replaced as the run goes), and at
-the end model.safetensors, loss.png, decision_boundary.png, graph.dot and graph.svg. The checkpoint alone is the truth: on
-`resume` everything else is made from it again, metrics.csv included, so rows beyond it are gone.
+The folder holds config.json, heldout.csv (the rows that are held out), metrics.csv (one row per step),
+checkpoint.safetensors (replaced as the run goes), and at the end model.safetensors, loss.png, decision_boundary.png,
+graph.dot and graph.svg. The checkpoint alone is the truth: on `resume` everything else is made from it again, metrics.csv
+included, so rows beyond it are gone.
+
+Steps are counted by the updates made: row 0 of metrics.csv is the net as drawn, row k the net after k updates, and the
+last row, on all training samples, the net that was learned. Progress, errors and checkpoints count alike.
 
 Imports everything beside it, and errors.
 """
 
+import contextlib
+import csv
+import io
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from chainrule import data, native
-from chainrule.errors import ChainruleError, DomainError, InputError, ModelFileError, NonFiniteError
+from chainrule import __version__, data, native
+from chainrule.errors import DomainError, InputError, ModelFileError, NonFiniteError, RunError
 from chainrule.train import checkpoint, pictures
 from chainrule.train.config import Config
-from chainrule.train.folder import Rows, create, existing, locked, write
+from chainrule.train.folder import (
+    CHECKPOINT,
+    REPLACED,
+    Rows,
+    as_path,
+    create,
+    discard,
+    existing,
+    expect_room,
+    locked,
+    put_back,
+    set_aside,
+    write,
+)
 from chainrule.train.interrupts import Interrupts
 from chainrule.train.loop import Record, Trainer
 from chainrule.train.progress import Shower, Silent
@@ -38,6 +58,7 @@ class Outcome:
     interrupted: the signal that stopped it, or None when it is complete.
     final: what the finished net shows on the whole training part (None when interrupted).
     train_size, test_size: samples. measure_name: "accuracy" or "rmse".
+    replaced: where the run is that this one is to replace, until this one is complete; None when there is none.
     notes: one sentence for each file that was not written, and why.
     """
 
@@ -49,6 +70,7 @@ class Outcome:
     measure_name: str
     interrupted: str | None = None
     final: Record | None = None
+    replaced: Path | None = None
     notes: list[str] = field(default_factory=list)
 
 
@@ -65,23 +87,36 @@ def train(
     """Train from the beginning and leave a run folder.
 
     config, points: as `configure` gives them.
-    out: the folder; None for the next free one under runs/. force: replace the run that is in `out`.
+    out: the folder; None for the next free one under runs/. force: replace the run that is in `out`, when this one is
+    complete; until then it is kept in the folder `replaced-run` in `out`, and it is put back when this one fails.
     checkpoint_every: steps between checkpoints; None for one every SECONDS.
     show: what makes the progress display; see progress.py. announce: called once, before the first step.
 
     Raises RunError when the folder exists or cannot be written, NonFiniteError or DomainError when training runs away; the
-    last good checkpoint stays.
+    last good state stays as a checkpoint, unless an older run is put back.
     """
     _expect_every(checkpoint_every)
     pictures.require_matplotlib()
+    wanted = as_path(out)
     trainer = Trainer(config, points)
     content = checkpoint.encode(trainer)
-    folder = create(None if out is None else Path(out), config.name, force=force)
-    with locked(folder):
+    folder = create(wanted, config.name, force=force)
+    with locked(folder), _replacing(folder) as replaced:
         # The checkpoint first: from here on the folder is a run that can be resumed.
         write(folder / "checkpoint.safetensors", content)
-        _write_settings(folder, config)
-        return _Run(trainer, folder, checkpoint_every, show, announce).go()
+        _write_settings(folder, trainer)
+        return _Run(trainer, folder, checkpoint_every, show, announce, replaced).go()
+
+
+@contextlib.contextmanager
+def _replacing(folder: Path) -> Iterator[Path | None]:
+    """Within it the run that was in the folder is set aside; when something is raised, it comes back."""
+    expect_room(folder)
+    try:
+        yield set_aside(folder)
+    except BaseException:
+        put_back(folder)
+        raise
 
 
 def resume(
@@ -94,8 +129,10 @@ def resume(
 ) -> Outcome:
     """Go on with a run that was interrupted, from its checkpoint, to the same end to the last digit.
 
-    run: its folder. steps: a new number of steps, for a run that is to go on longer; the learning rate then falls over
-    those. The other arguments and the errors are those of `train`; ModelFileError when the checkpoint cannot be used.
+    run: its folder. steps: a new number of steps, for a run that is to go on longer. The learning rate falls over all
+    steps, so with more of them it is higher from here on than it was at last, and the end is not that of a run which had
+    so many steps from the beginning. The other arguments and the errors are those of `train`; ModelFileError when the
+    checkpoint cannot be used.
     """
     _expect_every(checkpoint_every)
     pictures.require_matplotlib()
@@ -107,8 +144,9 @@ def resume(
         trainer = saved.restore(config, config.load())
         if trainer.step > config.steps:
             raise InputError(f"{folder} has done {trainer.step} steps already, so steps cannot be {config.steps}")
-        _write_settings(folder, config)
-        running = _Run(trainer, folder, checkpoint_every, show, announce)
+        _write_settings(folder, trainer)
+        replaced = folder / REPLACED
+        running = _Run(trainer, folder, checkpoint_every, show, announce, replaced if replaced.is_dir() else None)
         if saved.engine != native.status()["engine"]:
             running.notes.append(f"the run began on the {saved.engine} engine; the last digits may differ from there on")
         return running.go()
@@ -124,9 +162,12 @@ class _Run:
         every: int | None,
         show: Shower,
         announce: Callable[[Trainer, Path], None] | None,
+        replaced: Path | None,
     ) -> None:
         self.trainer, self.folder, self.every, self.show, self.announce = trainer, folder, every, show, announce
+        self.replaced = replaced
         self.saved, self.saved_at = trainer.step, time.monotonic()
+        self.final: Record | None = None
         self.notes: list[str] = []
 
     def go(self) -> Outcome:
@@ -139,27 +180,44 @@ class _Run:
             except KeyboardInterrupt:  # the second Ctrl-C: not even the running step is waited for
                 return self._outcome(self.saved, interrupted="SIGINT")
             except (NonFiniteError, DomainError) as error:
-                kept = f"the last good checkpoint, of step {self.saved}, is in {self.folder}"
-                raise type(error)(f"{str(error).rstrip('.')} ({kept}; a smaller learning rate may help)") from error
-            if trainer.step < trainer.config.steps:
+                raise type(error)(f"{str(error).rstrip('.')} ({self._what_is_left()})") from error
+            if self.final is None:
                 return self._outcome(trainer.step, interrupted=interrupts.received)
-            return self._finish()
+            return self._finish(self.final)
+
+    def _what_is_left(self) -> str:
+        """Where a run stands that ran away, and how to go on."""
+        kept = f"the run that was in {self.folder} before is kept"
+        if self.replaced is None:
+            if self.saved < self.trainer.step:
+                with contextlib.suppress(RunError):  # of a full disk, say; then the older checkpoint is the last good one
+                    self._save()
+            kept = f"the last good checkpoint, of step {self.saved}, is in {self.folder}"
+        return f"{kept}; a run keeps its learning rate, so begin a new one with a smaller --lr than {self.trainer.config.lr:g}"
 
     def _steps(self, interrupts: Interrupts) -> None:
         trainer, steps = self.trainer, self.trainer.config.steps
         rows = Rows(self.folder / "metrics.csv", "\n".join([_header(trainer), *map(self._row, trainer.history), ""]))
         try:
-            with self.show(steps, trainer.measure_name) as display:
+            with self.show(steps, trainer.measure_name, self._batches) as display:
                 while trainer.step < steps and interrupts.received is None:
                     record = trainer.advance()
                     rows.append(self._row(record))
                     display.update(record)
                     if self._is_due():
                         self._save()
-            if self.saved < trainer.step:
-                self._save()
+                if self.saved < trainer.step:
+                    self._save()
+                if trainer.step == steps:
+                    self.final = trainer.final_record()
+                    display.finish(self.final)
         finally:
             rows.close()
+
+    @property
+    def _batches(self) -> bool:
+        """Whether a step sees a part of the training samples only."""
+        return (self.trainer.config.batch_size or math.inf) < len(self.trainer.train)
 
     def _is_due(self) -> bool:
         if self.every is not None:
@@ -174,18 +232,14 @@ class _Run:
         numbers = record if self.trainer.test is not None else record[:-1]
         return ",".join("" if isinstance(x, float) and math.isnan(x) else repr(x) for x in numbers)
 
-    def _finish(self) -> Outcome:
+    def _finish(self, final: Record) -> Outcome:
         trainer, folder = self.trainer, self.folder
-        final = trainer.final_record()
-        if not math.isfinite(final.loss):
-            raise NonFiniteError(f"after the last step the loss is {final.loss}; a smaller learning rate may help")
         history = [*trainer.history, final]
         text = "\n".join([_header(trainer), *map(self._row, history), ""])
         write(folder / "metrics.csv", text.encode())
         write(folder / "model.safetensors", trainer.model.encode())
-        batches = trainer.config.batch_size is not None and trainer.config.batch_size < len(trainer.train)
-        title = f"{trainer.config.name}: {trainer.config.loss}, {len(trainer.train)} training samples"
-        curve = pictures.loss_curve(history, trainer.measure_name, title, batches=batches)
+        title = f"{trainer.config.loss} loss of {len(trainer.train)} training samples"
+        curve = pictures.loss_curve(history, trainer.measure_name, trainer.model.data, title, batches=self._batches)
         write(folder / "loss.png", curve)
         self._draw_boundary(final)
         dot = pictures.neuron_graph(trainer.model, trainer.train)
@@ -195,6 +249,9 @@ class _Run:
             write(folder / "graph.svg", svg)
         else:
             self.notes.append(f"no graph.svg: {svg}")
+        if self.replaced is not None:
+            discard(folder)
+            self.replaced = None
         return self._outcome(trainer.step, final=final)
 
     def _draw_boundary(self, final: Record) -> None:
@@ -204,7 +261,7 @@ class _Run:
             write(self.folder / "decision_boundary.png", picture)
         else:
             count = len(trainer.train.columns)
-            self.notes.append(f"no decision_boundary.png: a plane shows two features, and these data have {count}")
+            self.notes.append(f"no decision_boundary.png: it shows two features, and these data have {count}")
 
     def _outcome(self, step: int, **how: Any) -> Outcome:
         trainer = self.trainer
@@ -215,6 +272,7 @@ class _Run:
             train_size=len(trainer.train),
             test_size=len(trainer.test) if trainer.test else 0,
             measure_name=trainer.measure_name,
+            replaced=self.replaced,
             notes=self.notes,
             **how,
         )
@@ -230,8 +288,37 @@ def _expect_every(checkpoint_every: int | None) -> None:
         raise InputError(f"checkpoint_every must be at least 1 step, not {checkpoint_every!r}")
 
 
-def _write_settings(folder: Path, config: Config) -> None:
-    write(folder / "config.json", (json.dumps(config.as_dict(), indent=2) + "\n").encode())
+def _write_settings(folder: Path, trainer: Trainer) -> None:
+    """config.json and heldout.csv: what is used, and what is not."""
+    write(folder / "config.json", (json.dumps(_settings(trainer), indent=2) + "\n").encode())
+    if trainer.test is not None:
+        write(folder / "heldout.csv", _as_csv(trainer.test).encode())
+
+
+def _settings(trainer: Trainer) -> dict[str, Any]:
+    """Every choice of the run as it turned out, those made by the data included; what does not apply is left out."""
+    config, part = trainer.config, trainer.train
+    found = {
+        "target": part.target,
+        "columns": list(part.columns),
+        "task": "regression" if part.classes is None else "classification",
+        "samples": len(part) + (len(trainer.test) if trainer.test else 0),
+        "noise": data.default_noise(config.data),
+        "batch_size": len(part),
+    }
+    used = {name: found.get(name) if x is None else x for name, x in config.as_dict().items()}
+    about = {"chainrule": __version__, "engine": native.status()["engine"]}
+    return about | {name: x for name, x in used.items() if x is not None}
+
+
+def _as_csv(part: data.Dataset) -> str:
+    """A part of the data as a file that `predict` and `read_csv` read."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([*part.columns, part.target])
+    for row, y in zip(part.X, part.y, strict=True):
+        writer.writerow([*row, y if part.classes is None else part.classes[int(y)]])
+    return buffer.getvalue()
 
 
 def _expect_settings(folder: Path, config: Config) -> None:
@@ -240,11 +327,16 @@ def _expect_settings(folder: Path, config: Config) -> None:
     if not path.exists():  # the run was killed between its first two files
         return
     try:
-        written = Config.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, ChainruleError) as error:
-        raise ModelFileError(f"{path} cannot be read: {error}") from None
+        written = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelFileError(f"{path} cannot be read: {error.strerror or error}") from None
+    except ValueError:
+        written = None
+    if not isinstance(written, dict):
+        raise ModelFileError(f"{path} cannot be read: it is not the JSON that a run writes")
     for name, x in config.as_dict().items():
-        if name != "steps" and x != written.as_dict()[name]:
-            theirs = written.as_dict()[name]
-            file = folder / "checkpoint.safetensors"
+        # What the run left to the data is in the file as it turned out; the fingerprint vouches for the data.
+        if name != "steps" and x is not None and x != written.get(name):
+            theirs = written.get(name, "missing")
+            file = folder / CHECKPOINT
             raise ModelFileError(f"{file} belongs to another run: its {name} is {x}, but in {path.name} it is {theirs}")
