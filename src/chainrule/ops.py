@@ -270,6 +270,12 @@ class ArrayOp:
         by its node and have no gradient.
     pullbacks: one `(m, g, y, *inputs, **options) -> gradient of that input` per input; or, for a row of any number of
         inputs, one `(m, g, y, i, *inputs, **options)` that is asked for the i-th.
+    joint: True for a row whose gradients share their work: then `pullbacks` is one `(m, g, y, *inputs, **options)` that
+        returns those of all inputs.
+
+    A forward that has made what its pullback needs puts it in the list that comes as the option `kept`; the pullback asks
+    for it by `m.kept(kept, make)`, which on arrays is that list, and on tensors what `make()` computes from the inputs, for
+    only that can be differentiated.
 
     `m` supplies every row of the table under its name, so a pullback can be differentiated again. Broadcasting is undone
     by the engine's loop: a pullback may return a gradient of the shape of y.
@@ -280,12 +286,19 @@ class ArrayOp:
     forward: Rule
     pullbacks: tuple[Rule, ...] | Rule
     doc: str
+    joint: bool = False
 
-    def pullback(self, m: Any, i: int, g: Any, y: Any, xs: Sequence[Any], options: dict[str, Any]) -> Any:
-        """The gradient of the i-th input, for the gradient g of the output."""
-        if callable(self.pullbacks):
-            return self.pullbacks(m, g, y, i, *xs, **options)
-        return self.pullbacks[i](m, g, y, *xs, **options)
+    def pull(self, m: Any, wanted: Sequence[bool], g: Any, y: Any, xs: Sequence[Any], options: dict[str, Any]) -> Sequence[Any]:
+        """The gradients of all inputs, for the gradient g of the output; None, or anything, for what is not wanted."""
+        rules: Any = self.pullbacks
+        if self.joint:
+            gradients: Sequence[Any] = rules(m, g, y, *xs, **options)
+            return gradients
+        if len(xs) == 1 and not callable(rules):
+            return (rules[0](m, g, y, xs[0], **options),)
+        if callable(rules):
+            return [rules(m, g, y, i, *xs, **options) if wish else None for i, wish in enumerate(wanted)]
+        return [rule(m, g, y, *xs, **options) if wish else None for rule, wish in zip(rules, wanted, strict=True)]
 
     def __repr__(self) -> str:
         return f"<ArrayOp {self.name}>"
@@ -302,8 +315,10 @@ def array_lookup(name: str) -> ArrayOp:
     return ARRAY_TABLE[name]
 
 
-def _array_row(name: str, symbol: str, forward: Rule, pullbacks: tuple[Rule, ...] | Rule, doc: str) -> None:
-    ARRAY_TABLE[name] = ArrayOp(name, symbol, forward, pullbacks, doc)
+def _array_row(
+    name: str, symbol: str, forward: Rule, pullbacks: tuple[Rule, ...] | Rule, doc: str, *, joint: bool = False
+) -> None:
+    ARRAY_TABLE[name] = ArrayOp(name, symbol, forward, pullbacks, doc, joint)
 
 
 def _spread(m: Any, g: Any, x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
@@ -374,6 +389,83 @@ _array_row("concatenate", "concat", lambda m, *xs, axis: m.concatenate(xs, axis=
 _array_row("stack", "stack", lambda m, *xs, axis: m.stack(xs, axis=axis),
            lambda m, g, y, i, *xs, axis: m.getitem(g, index=(slice(None),) * axis + (i,)),
            "Arrays of one shape along a new axis.")
+_array_row("astype", "cast", lambda m, x, *, dtype: m.astype(x, dtype=dtype),
+           (lambda m, g, y, x, *, dtype: m.astype(g, dtype=x.dtype),), "The same elements in another dtype.")
+# fmt: on
+
+
+# ---- fused rows: what networks do at every step, in as few passes over memory as there can be ------------------------
+
+
+def _linear_pullback(m: Any, g: Any, y: Any, i: int, x: Any, w: Any, *b: Any) -> Any:
+    rows = _rows(m, g)
+    if i == 0:
+        dx = m.matmul(rows, w)
+        return dx if len(x.shape) == 2 else m.reshape(dx, shape=x.shape)
+    return m.matmul(m.swap(rows), _rows(m, x)) if i == 1 else m.sum(rows, axis=(0,), keepdims=False)
+
+
+def _rows(m: Any, x: Any) -> Any:
+    """The samples of all leading axes as rows of one matrix."""
+    if len(x.shape) == 2:
+        return x
+    return m.reshape(x, shape=(math.prod(x.shape[:-1]), x.shape[-1]))
+
+
+def _cross_entropy_pullback(m: Any, g: Any, y: Any, logits: Any, *, labels: Any, reduction: str, kept: list[Any]) -> Any:
+    slope = m.kept(kept, lambda: [m.softmax(logits, axis=1) - m.one_hot(labels, logits)])[0]
+    if reduction == "none":
+        return slope * m.reshape(g, shape=(len(labels), 1))
+    return slope * (g / len(labels) if reduction == "mean" else g)
+
+
+def _deviations(m: Any, x: Any, axis: tuple[int, ...], correction: int, eps: float) -> tuple[Any, ...]:
+    """x minus its mean along axes, 1 / its standard deviation, its mean and its variance."""
+    mean = m.mean(x, axis=axis, keepdims=True)
+    d = x - mean
+    var = m.sum(d * d, axis=axis, keepdims=True) / (_count(x, axis) - correction)
+    return d, 1.0 / m.sqrt(var + eps), mean, var
+
+
+def _count(x: Any, axis: tuple[int, ...]) -> int:
+    return math.prod([x.shape[i] for i in axis])
+
+
+def _beside(m: Any, w: Any, x: Any, axis: tuple[int, ...]) -> Any:
+    """A weight per channel, in a shape that broadcasts with x."""
+    if len(x.shape) == 2:
+        return w
+    return m.reshape(w, shape=tuple(1 if i in axis else n for i, n in enumerate(x.shape)))
+
+
+def _batch_norm(m: Any, x: Any, w: Any, b: Any, *, axis: tuple[int, ...], correction: int, eps: float, kept: list[Any]) -> Any:
+    kept[:] = d, scale, *_ = _deviations(m, x, axis, correction, eps)
+    return d * (_beside(m, w, x, axis) * scale) + _beside(m, b, x, axis)
+
+
+def _batch_norm_pullback(
+    m: Any, g: Any, y: Any, x: Any, w: Any, b: Any, *, axis: tuple[int, ...], correction: int, eps: float, kept: list[Any]
+) -> tuple[Any, Any, Any]:
+    # With d = x - mean and s = 1 / std:  dx = w * s * (g - mean(g) - d * s * s * sum(g * d) / (n - correction)), for the mean
+    # and the variance depend on every x (Ioffe and Szegedy 2015, section 3, where the correction is 0).
+    d, s, *_ = m.kept(kept, lambda: _deviations(m, x, axis, correction, eps))
+    n = _count(x, axis)
+    db, dw = m.sum(g, axis=axis, keepdims=True), m.sum(g * d, axis=axis, keepdims=True) * s
+    dx = (g - (d * (dw * s / (n - correction)) + db / n)) * (_beside(m, w, x, axis) * s)
+    return dx, m.reshape(dw, shape=w.shape), m.reshape(db, shape=b.shape)
+
+
+# fmt: off
+_array_row("linear", "linear", lambda m, x, w, *b: m.linear(x, w, *b), _linear_pullback,
+           "x @ w.T + b, for rows of features in the last axis of x.")
+_array_row("embedding", "embedding", lambda m, w, *, index: m.embedding(w, index=index),
+           (lambda m, g, y, w, *, index: m.scatter(g, index=(index,), shape=w.shape),),
+           "Rows of a table; those that are looked up several times add up their gradients.")
+_array_row("cross_entropy", "cross-entropy",
+           lambda m, logits, *, labels, reduction, kept: m.cross_entropy(logits, labels, reduction, kept),
+           (_cross_entropy_pullback,), "Minus the logarithm of softmax at the label of each row.")
+_array_row("batch_norm", "batch norm", _batch_norm, _batch_norm_pullback,
+           "Each channel with mean 0 and variance 1 over the batch, then scaled and shifted.", joint=True)
 # fmt: on
 
 

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule import engine, ops
-from chainrule.engine import Node, inputs_first
+from chainrule.engine import Node
 from chainrule.errors import GraphError, InputError, NotANumberError
 from chainrule.ops import ArrayOp, Op
 
@@ -37,6 +37,12 @@ DTYPES = ("float32", "float64", "int64", "int32", "uint8", "bool")
 
 
 def _where(condition: Any, a: Any, b: Any) -> Any:
+    # np.where branches at every element, which on a random mask costs thirty times as much as making numbers of the mask.
+    if type(a) is float and type(b) is float and type(condition) is np.ndarray and condition.dtype == np.bool_:
+        if (a, b) == (0.0, 1.0):
+            return np.logical_not(condition).astype(np.float32)
+        if (a, b) == (1.0, 0.0):
+            return condition.astype(np.float32)
     # Of two Python numbers NumPy would make float64, which would widen a float32 gradient. Those of the rules (0, 1, 0.5)
     # are exact in float32, which widens nothing.
     if type(a) is float and type(b) is float and np.float32(a) == a and np.float32(b) == b:
@@ -48,7 +54,8 @@ _sum: Any = np.add.reduce
 
 
 def _mean(x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
-    count = math.prod([x.shape[i] for i in axis])
+    shape = x.shape
+    count = shape[axis[0]] if len(axis) == 1 else math.prod([shape[i] for i in axis])
     total = _sum(x, axis=axis, keepdims=keepdims)
     return total / count if count else np.mean(x, axis=axis, keepdims=keepdims)  # NumPy's NaN and warning for nothing
 
@@ -78,7 +85,38 @@ def _log_softmax(x: Any, axis: Any) -> Any:
     return z - np.log(np.add.reduce(np.exp(z), axis=axis, keepdims=True))
 
 
+def _linear(x: Any, w: Any, *b: Any) -> Any:
+    lead = x.shape[:-1]
+    # One product of two matrices is faster than as many as the leading axes say.
+    y = np.matmul(x if len(lead) == 1 else x.reshape(math.prod(lead), x.shape[-1]), w.T)
+    if b:
+        y = np.add(y, b[0], out=y if b[0].dtype == y.dtype else None)
+    return y if len(lead) == 1 else y.reshape(*lead, w.shape[0])
+
+
+def _cross_entropy(logits: Any, labels: Any, reduction: str, kept: list[Any]) -> Any:
+    rows = np.arange(len(labels))
+    z = _shifted(logits, 1)
+    right = z[rows, labels]
+    slope = np.exp(z, out=z)  # becomes softmax minus one-hot, the gradient of each row's loss
+    total = np.add.reduce(slope, axis=1)
+    slope /= total[:, None]
+    slope[rows, labels] -= 1
+    kept[:] = [slope]
+    losses = np.log(total) - right
+    if reduction == "none":
+        return losses
+    loss = np.add.reduce(losses)
+    return loss / len(labels) if reduction == "mean" else loss
+
+
+def _one_hot_like(labels: Any, logits: Any) -> Any:
+    return np.eye(logits.shape[1], dtype=logits.dtype)[labels]
+
+
 def _scatter(x: Any, index: Any, shape: tuple[int, ...]) -> Any:
+    if len(index) == 1 and isinstance(index[0], np.ndarray) and index[0].dtype.kind in "iu" and x.dtype.kind == "f":
+        return _scatter_rows(x, index[0], shape)
     out = np.zeros(shape, np.asarray(x).dtype)
     if all(isinstance(i, (int, slice, type(None), type(Ellipsis))) for i in index):
         out[index] = x  # slices meet every element once
@@ -87,15 +125,39 @@ def _scatter(x: Any, index: Any, shape: tuple[int, ...]) -> Any:
     return out
 
 
+def _scatter_rows(x: Any, index: Any, shape: tuple[int, ...]) -> Any:
+    # bincount adds up in float64 and takes half of the time of np.add.at.
+    width = math.prod(shape[1:])
+    places = index.reshape(-1, 1) * width + np.arange(width)
+    try:
+        total = np.bincount(places.reshape(-1), x.reshape(-1), shape[0] * width)
+    except ValueError:  # there are negative indices, which count from the end
+        total = np.bincount(places.reshape(-1) % (shape[0] * width), x.reshape(-1), shape[0] * width)
+    return total.astype(x.dtype).reshape(shape)
+
+
+_SHORTCUTS: dict[str, Any] = {"relu": lambda m, x: np.maximum(x, 0.0)}
+"""Forward rules of elementwise rows that NumPy has a faster word for; relu's `where` branches at every element."""
+
+
+def _forward_of(op: Op) -> Any:
+    return _SHORTCUTS.get(op.name, op.forward) if op in ops.BUILT_IN else op.forward
+
+
 ArrayMath = SimpleNamespace(
     abs=np.absolute,
-    amax=lambda x, axis, keepdims: np.maximum.reduce(x, axis=axis, keepdims=keepdims),
-    amin=lambda x, axis, keepdims: np.minimum.reduce(x, axis=axis, keepdims=keepdims),
+    amax=np.maximum.reduce,
+    amin=np.minimum.reduce,
+    astype=lambda x, dtype: x.astype(dtype),
     broadcast_to=lambda x, shape: x if x.shape == shape else np.broadcast_to(x, shape),
     concatenate=lambda xs, axis: np.concatenate(xs, axis=axis),
     cos=np.cos,
+    cross_entropy=_cross_entropy,
+    embedding=lambda w, index: w.take(index, 0),
     exp=np.exp,
     getitem=lambda x, index: x[index],
+    kept=lambda kept, make: kept,
+    linear=_linear,
     log=np.log,
     log1p=np.log1p,
     log_softmax=_log_softmax,
@@ -105,15 +167,15 @@ ArrayMath = SimpleNamespace(
     mean=_mean,
     minimum=np.minimum,
     pow=np.power,
-    reshape=lambda x, shape: np.reshape(x, shape),
+    reshape=lambda x, shape: x.reshape(shape),
     scatter=_scatter,
     sigmoid=_sigmoid,
     sin=np.sin,
     softmax=_softmax,
     sqrt=np.sqrt,
     stack=lambda xs, axis: np.stack(xs, axis=axis),
-    sum=lambda x, axis, keepdims: np.add.reduce(x, axis=axis, keepdims=keepdims),
-    swap=lambda x: np.swapaxes(x, -1, -2),
+    sum=np.add.reduce,
+    swap=lambda x: x.swapaxes(-1, -2),
     tanh=np.tanh,
     transpose=lambda x, axes: np.transpose(x, axes),
     where=_where,
@@ -185,12 +247,13 @@ class Tensor(Node):
 
         A graph that was built before an assignment is out of date: its backward pass raises GraphError.
         """
-        return np.asarray(self._data)
+        array = self._data
+        return array if type(array) is np.ndarray else np.asarray(array)
 
     @data.setter
     def data(self, x: Any) -> None:
         global _writes
-        array = np.asarray(x, dtype=self.dtype)
+        array = x if type(x) is np.ndarray and x.dtype is self._data.dtype else np.asarray(x, dtype=self.dtype)
         if array.shape != self.shape:
             raise InputError(f"data of shape {array.shape} cannot replace data of shape {self.shape}")
         _writes += 1
@@ -234,14 +297,18 @@ class Tensor(Node):
     def shape(self) -> tuple[int, ...]:
         """The lengths of the axes."""
         try:
-            return cast(tuple[int, ...], self._data.shape)
+            shape: tuple[int, ...] = self._data.shape
+            return shape
         except AttributeError:  # a constant that is a Python number
             return ()
 
     @property
     def ndim(self) -> int:
         """The number of axes."""
-        return len(self.shape)
+        try:
+            return self._data.ndim
+        except AttributeError:
+            return 0
 
     @property
     def size(self) -> int:
@@ -267,11 +334,13 @@ class Tensor(Node):
         Raises GraphError when nothing was recorded or data has been assigned since, InputError without a needed gradient.
         """
         engine._check_root(self)
-        for node, g in _backpropagate(self, _seed(self, gradient), ArrayMath, _array_of).items():
-            if node.op is None:
-                node._grad = node._grad + g if node.has_grad else np.array(g, dtype=node.dtype)
-            elif retain_grad:
-                node._grad = np.array(g)
+        one = _seed(self, gradient)
+        lent = {id(one)}  # arrays that somebody holds already
+        for node, g in _backpropagate(self, one, ArrayMath, _array_of, forget=not retain_grad).items():
+            if node.op is None and node.has_grad:
+                node._grad = node._grad + g
+            else:
+                node._grad = _owned(g, lent)
 
     def _gradients(self, create_graph: bool) -> dict[Any, Any]:
         one = _seed(self, None)
@@ -287,12 +356,12 @@ class Tensor(Node):
 
     def __getitem__(self, index: Any) -> "Tensor":
         index = index if isinstance(index, tuple) else (index,)
-        return _apply_array("getitem", (self,), index=tuple(_index(i) for i in index))
+        return _apply_array("getitem", (self,), index=tuple([i if type(i) in _BASIC else _index(i) for i in index]))
 
     def reshape(self, *shape: Any) -> "Tensor":
         """The same elements in another shape; one length may be -1."""
         wanted = _lengths(shape)
-        if wanted.count(-1) == 1:
+        if -1 in wanted and wanted.count(-1) == 1:
             known = int(np.prod([n for n in wanted if n != -1]))
             wanted = tuple((self.size // known if known else 0) if n == -1 else n for n in wanted)
         return _apply_array("reshape", (self,), shape=wanted)
@@ -428,7 +497,7 @@ class Tensor(Node):
     # ---- products
 
     def __matmul__(self, other: Any) -> "Tensor":
-        b = _operand(other)
+        b = other if type(other) is Tensor else _operand(other)
         return cast(Tensor, NotImplemented) if b is None else matmul(self, b)
 
     def __rmatmul__(self, other: Any) -> "Tensor":
@@ -546,13 +615,18 @@ def _make(data: Any) -> Tensor:
     return node
 
 
+_new = object.__new__
+
+
 def _node(data: Any, op: Any, inputs: tuple[Tensor, ...], options: dict[str, Any] | None) -> Tensor:
-    node = Tensor.__new__(Tensor)
+    node = _new(Tensor)
     node._data = data
     node._written = 0
     node._made = _writes
     for x in inputs:
-        if x.requires_grad and engine._is_recording():
+        if x.requires_grad:
+            if not engine._is_recording():
+                break
             node.op = op
             node.inputs = inputs
             node.options = options
@@ -564,14 +638,26 @@ def _node(data: Any, op: Any, inputs: tuple[Tensor, ...], options: dict[str, Any
     return node
 
 
+# Most array rows say `m.name(inputs, options)` and no more; then that function is called without the detour.
+_DIRECT: dict[str, Any] = {
+    name: getattr(ArrayMath, name)
+    for name in ops.ARRAY_TABLE
+    if name not in ("concatenate", "stack") and hasattr(ArrayMath, name)
+}
+
+
 # ---- making nodes ----------------------------------------------------------------------------------------------------
 
 
 def _apply_array(name: str, inputs: tuple[Tensor, ...], **options: Any) -> Tensor:
     """The result of a row of the array table."""
     op = ops.ARRAY_TABLE[name]
+    forward = _DIRECT.get(name)
     try:
-        data = op.forward(ArrayMath, *[x._data for x in inputs], **options)
+        if forward is None:
+            data = op.forward(ArrayMath, *[x._data for x in inputs], **options)
+        else:
+            data = forward(*[x._data for x in inputs], **options)
     except (ValueError, IndexError) as error:
         raise _shape_error(name, inputs, error) from None
     return _node(data, op, inputs, options)
@@ -593,7 +679,7 @@ def apply(op: Op, *xs: Any) -> Tensor:
 
 def _elementwise(op: Op, inputs: tuple[Tensor, ...]) -> Tensor:
     try:
-        data = op.forward(ArrayMath, *[x._data for x in inputs])
+        data = _forward_of(op)(ArrayMath, *[x._data for x in inputs])
     except ValueError as error:
         raise _shape_error(op.name, inputs, error) from None
     return _node(data, op, inputs, None)
@@ -605,6 +691,8 @@ def matmul(a: Any, b: Any) -> Tensor:
     >>> matmul([[1.0, 2.0]], [3.0, 4.0]).tolist()
     [11.0]
     """
+    if type(a) is Tensor and type(b) is Tensor and len(p := a.shape) == len(q := b.shape) == 2 and p[1] == q[0]:
+        return _apply_array("matmul", (a, b))  # what nearly every product is, without the questions below
     a, b = (x if isinstance(x, Tensor) else Tensor(x) for x in (a, b))
     if a.ndim == 0 or b.ndim == 0:
         raise InputError(f"matmul takes tensors with axes, not shapes {a.shape} and {b.shape}; use * for a number")
@@ -666,46 +754,81 @@ def one_hot(labels: Any, num_classes: int | None = None) -> Tensor:
 # ---- the backward pass -----------------------------------------------------------------------------------------------
 
 
-def _array_of(node: Tensor) -> Any:
-    return node._data
+_array_of = operator.attrgetter("_data")
+
+
+def _owned(g: Any, lent: set[int]) -> Array:
+    """A gradient as an array that nobody else holds: rules hand on views, and one array to several inputs."""
+    if type(g) is np.ndarray and g.base is None and id(g) not in lent:
+        lent.add(id(g))
+        return g
+    return np.array(g)
 
 
 def _seed(root: Tensor, gradient: Any) -> Array:
     if gradient is None:
-        if root.size != 1:
+        if root._data.size != 1:
             raise InputError(
                 f"backward from a tensor of shape {root.shape} needs a gradient of that shape; reduce it first, say with .sum()"
             )
-        return np.ones(root.shape, root.dtype)
+        return np.ones(root._data.shape, root._data.dtype)
     array = np.asarray(gradient._data if isinstance(gradient, Tensor) else gradient, dtype=root.dtype)
     if array.shape != root.shape:
         raise InputError(f"the gradient has shape {array.shape}, but the tensor {root.shape}")
     return array
 
 
-def _backpropagate(root: Tensor, one: Any, m: Any, number: Callable[[Tensor], Any]) -> dict[Any, Any]:
-    """The chain rule, outputs first, on arrays or on tensors: what `number` gives for a node, in the namespace `m`."""
+def _backpropagate(root: Tensor, one: Any, m: Any, number: Callable[[Tensor], Any], forget: bool = False) -> dict[Any, Any]:
+    """The chain rule, outputs first, on arrays or on tensors: what `number` gives for a node, in the namespace `m`.
+
+    forget: whether the gradients of results may go as soon as they have been handed on.
+    """
     grads: dict[Any, Any] = {root: one}
-    for node in reversed(inputs_first(root, lambda node: not node.requires_grad)):
-        op = node.op
-        if op is None or node not in grads:
+    take = grads.pop if forget else grads.get
+    for node in reversed(_operations(root)):
+        g = take(node, None)
+        if g is None:
             continue
-        _check_up_to_date(node)
-        g, y, xs = grads[node], number(node), [number(x) for x in node.inputs]
-        for i, x in enumerate(node.inputs):
-            if x.requires_grad and (dx := _pull(op, m, i, g, y, xs, node.options)) is not None:
-                dx = _fit(m, dx, x)
-                grads[x] = grads[x] + dx if x in grads else dx
+        if node._made != _writes:  # something has been assigned since
+            _check_up_to_date(node)
+        inputs = node.inputs
+        for x, dx in zip(inputs, _pull(node, m, g, number(node), list(map(number, inputs))), strict=True):
+            if dx is not None and x.requires_grad:
+                if dx.shape != x._data.shape or dx.dtype is not x._data.dtype:
+                    dx = _fit(m, dx, x)
+                before = grads.get(x)
+                grads[x] = dx if before is None else before + dx
     return grads
 
 
-def _pull(op: Any, m: Any, i: int, g: Any, y: Any, xs: Sequence[Any], options: dict[str, Any] | None) -> Any:
+def _operations(root: Tensor) -> list[Any]:
+    """The results of operations below `root`, as `engine.inputs_first` would list them; leaves have nothing to pull back."""
+    done: dict[Any, None] = {}
+    stack: list[Any] = [root] if root.op is not None else []
+    while stack:
+        node = stack.pop()
+        if node is None:
+            done[stack.pop()] = None
+        elif node not in done:
+            stack += (node, None)
+            stack += [x for x in node.inputs if x.op is not None]
+    return list(done)
+
+
+def _pull(node: Tensor, m: Any, g: Any, y: Any, xs: Sequence[Any]) -> Sequence[Any]:
+    """The gradients of a node's inputs, before broadcasting is undone; None where there is none."""
+    op = node.op
     if type(op) is ArrayOp:
-        return op.pullback(m, i, g, y, xs, options or {})
-    derivative = op.derivatives[i]
-    if derivative is None:
-        return None
-    slope = derivative(m, y, *xs)
+        return op.pull(m, [x.requires_grad for x in node.inputs], g, y, xs, node.options or {})
+    if len(xs) == 1:
+        return (_times(g, op.derivatives[0](m, y, xs[0])),)
+    return [
+        _times(g, rule(m, y, *xs)) if rule is not None and x.requires_grad else None
+        for rule, x in zip(op.derivatives, node.inputs, strict=True)
+    ]
+
+
+def _times(g: Any, slope: Any) -> Any:
     return g if type(slope) is float and slope == 1.0 else g * slope
 
 
@@ -717,12 +840,13 @@ def _fit(m: Any, dx: Any, x: Tensor) -> Any:
         lead = len(dx.shape) - len(shape)
         repeated = (i + lead for i, n in enumerate(shape) if n == 1 and dx.shape[i + lead] != 1)
         dx = m.reshape(m.sum(dx, axis=(*range(lead), *repeated), keepdims=True), shape=shape)
-    return dx if dx.dtype == data.dtype else dx.astype(data.dtype)
+    return dx if dx.dtype == data.dtype else m.astype(dx, dtype=data.dtype)
 
 
 def _check_up_to_date(node: Tensor) -> None:
+    made = node._made
     for x in (node, *node.inputs):
-        if x._written > node._made:
+        if x._written > made:
             raise GraphError(
                 f"the data of {x.label or 'a tensor'} {x.shape} was assigned after {node._op} had used it, so this graph is "
                 "out of date; run the forward pass again before backward()"
@@ -733,7 +857,7 @@ def _check_up_to_date(node: Tensor) -> None:
 
 
 def _unary(op: Op) -> Callable[[Tensor], Tensor]:
-    forward = op.forward
+    forward = _forward_of(op)
 
     def method(x: Tensor) -> Tensor:
         return _node(forward(ArrayMath, x._data), op, (x,), None)
@@ -798,6 +922,7 @@ def _tensor_math() -> SimpleNamespace:
     names = {name: elementwise(ops.TABLE[name]) for name in ops.INTRINSICS}
     names |= {name: array(name) for name in ops.ARRAY_TABLE}
     names |= {"swap": lambda x: x.transpose(-1, -2), "concatenate": concatenate, "stack": stack}
+    names |= {"kept": lambda kept, make: make(), "one_hot": _one_hot_like}
     return SimpleNamespace(**names)
 
 
@@ -819,10 +944,15 @@ def _axis(axis: Any, ndim: int, name: str) -> int:
     return i % ndim
 
 
+_ALL: tuple[tuple[int, ...], ...] = ((), (0,), (0, 1), (0, 1, 2))
+
+
 def _axes(axis: Any, ndim: int, name: str) -> tuple[int, ...]:
     """All axes for None, else the ones given, counted from 0."""
     if axis is None:
-        return tuple(range(ndim))
+        return _ALL[ndim] if ndim < 4 else tuple(range(ndim))
+    if type(axis) is int and -ndim <= axis < ndim:
+        return (axis % ndim,)
     axes = tuple(_axis(a, ndim, name) for a in (axis if isinstance(axis, (tuple, list)) else (axis,)))
     if len(set(axes)) < len(axes):
         raise InputError(f"{name}: an axis is named twice in {axis}")
@@ -832,7 +962,10 @@ def _axes(axis: Any, ndim: int, name: str) -> tuple[int, ...]:
 def _lengths(shape: tuple[Any, ...]) -> tuple[int, ...]:
     """reshape(2, 3) and reshape((2, 3)) alike."""
     given = shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
-    return tuple(operator.index(n) for n in given)
+    return tuple([n if type(n) is int else operator.index(n) for n in given])
+
+
+_BASIC = {int, slice, type(None), type(Ellipsis)}
 
 
 def _index(i: Any) -> Any:

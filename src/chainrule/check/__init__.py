@@ -8,6 +8,7 @@ A wrong gradient raises a GradientError that names the input, the element, both 
 purpose: derivatives of nodes that are not single numbers. Imports ops, engine and errors.
 """
 
+from chainrule.check.compare import Comparison, Comparisons, compare
 from chainrule.check.gradients import GradientReport, check_gradients
 
-__all__ = ["GradientReport", "check_gradients"]
+__all__ = ["Comparison", "Comparisons", "GradientReport", "check_gradients", "compare"]

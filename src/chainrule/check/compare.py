@@ -1,0 +1,427 @@
+"""`compare`: a gradient written by hand against the true one, and why it is wrong.
+
+>>> from chainrule.tensor import Tensor
+>>> x = Tensor([[0.5, -1.0], [2.0, 0.1]], requires_grad=True, label="x")
+>>> h = x.tanh()
+>>> loss = (h * h).sum()
+>>> dh = 2 * h.data
+>>> print(compare((1 - x.data**2) * dh, x, root=loss))
+x: wrong (x for y): on x -> tanh: 1 - x^2 stands for 1 - y^2; largest difference 5.9e+00 at [1, 0]
+>>> print(compare((1 - h.data**2) * dh, x, root=loss))
+x: exact: 4 numbers
+
+Shape and dtype are judged first and nothing is broadcast. Then the numbers, in float64: what rounding explains is
+measured by the sizes of the summands, which the recorded graph below `root` knows. A gradient that is zero by nature
+(that of a bias before BatchNorm, say) proves nothing where it stands; `again` tries its line on drawn numbers. What is
+wrong is tried against a bank of mistakes, hypotheses.py. Imports errors, tensor and the rest of check.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from chainrule.check.hypotheses import Case, Cause, likely_causes
+from chainrule.check.recording import Edge, Recording, fitted, number
+from chainrule.errors import InputError, did_you_mean
+from chainrule.tensor import Array, Tensor, as_array
+
+Again = Callable[..., Any]
+ROUNDINGS = 32.0  # how many roundings of every summand are still rounding
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` found; true when mine is right.
+
+    name: of the tensor. verdict: "exact", "approximate" or "rounding" (right); "proves nothing" (zero by nature, and not
+    tried again); "wrong shape", "wrong dtype", "not finite", "wrong", "follows" (right for the wrong gradients it was made
+    from). cause: what was done wrong, in a word or two, "" when right and "unknown" when no known mistake fits.
+    evidence: how one sees it. difference, at: the largest, and its index. alternatives: other causes that fit as well.
+    """
+
+    name: str
+    verdict: str
+    cause: str = ""
+    evidence: str = ""
+    difference: float = 0.0
+    at: tuple[int, ...] = ()
+    alternatives: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return self.verdict in ("exact", "approximate", "rounding")
+
+    def __str__(self) -> str:
+        cause = f" ({self.cause})" if self.cause and self.cause != self.verdict else ""
+        text = f"{self.name or 'gradient'}: {self.verdict}{cause}{': ' if self.evidence else ''}{self.evidence}"
+        if self or not self.difference:
+            return text
+        return f"{text}; largest difference {self.difference:.1e} at {list(self.at)}"
+
+
+class Comparisons(dict[str, Comparison]):
+    """Comparisons by name; true when all are right. `cause` and `evidence` are those of the gradient that is to blame:
+    the first of the backward pass that is wrong by itself. Printed, it is a table."""
+
+    @property
+    def culprit(self) -> Comparison | None:
+        """The comparison to look at first; None when all are right."""
+        found = [each for each in self.values() if not each]
+        return next((each for each in found if each.verdict not in ("follows", "proves nothing")), next(iter(found), None))
+
+    @property
+    def verdict(self) -> str:
+        """ "right", or that of the culprit."""
+        return "right" if self.culprit is None else self.culprit.verdict
+
+    @property
+    def cause(self) -> str:
+        """The cause of the culprit; "" when all are right."""
+        return "" if self.culprit is None else self.culprit.cause
+
+    @property
+    def evidence(self) -> str:
+        """The evidence of the culprit."""
+        return "" if self.culprit is None else self.culprit.evidence
+
+    def __bool__(self) -> bool:
+        return all(self.values())
+
+    def __str__(self) -> str:
+        width = max(map(len, self), default=0)
+        lines = [f"{'ok' if each else '--'}  {name:<{width}}  {str(each).partition(': ')[2]}" for name, each in self.items()]
+        right = f"{sum(map(bool, self.values()))} of {len(self)} gradients right"
+        return "\n".join([*lines, right if self.culprit is None else f"{right}; look at {self.culprit.name} first"])
+
+
+def compare(
+    mine: Any,
+    true: Any,
+    name: str = "",
+    *,
+    root: Any = None,
+    again: Any = None,
+    upstream: Any = None,
+    inputs: Sequence[Any] = (),
+    output: Any = None,
+    paths: Sequence[Any] = (),
+    rng: int | np.random.Generator = 0,
+) -> Any:
+    """Judge a gradient written by hand, and say why it is wrong.
+
+    mine: the gradient, an array; or a mapping of gradients by name, which is judged as a whole.
+    true: the tensor it belongs to, or the true gradient; for a mapping, a mapping of those.
+    name: for the report (default: the label of the tensor).
+    root: the loss whose recorded graph `true` is in. With it all that follows is known; without it a tensor's own `grad`
+        is taken, and causes are found by the numbers alone.
+    again: the line that computed mine, as a function of the gradients it was made from (`lambda dh: ...`; the parameters
+        are named d and the label, or stand in the order of the forward pass). It is tried on drawn numbers, which proves
+        what zeros and special gradients do not, and tells rounding from mistakes. For a mapping, by name.
+    upstream, inputs, output, paths: for a gradient without a recorded graph, what is known: the gradient of the
+        operation's output, its inputs, its output, and the true contributions of several paths, in the order in which a
+        backward pass adds them. With root, `upstream` maps names to the gradients that mine was made from.
+    rng: a seed or generator for the drawn numbers.
+
+    Returns a Comparison, or Comparisons for a mapping; its truth value is the verdict. Raises InputError when `true` has
+    no gradient or is not in the graph of `root`, or a name is missing.
+
+    >>> print(compare([3.0, 6.0, 9.0], [1.0, 2.0, 3.0], name="w"))
+    w: wrong (times n): mine is 3 (n, the length of an axis or of all) times the true gradient; largest difference 6.0e+00 at [2]
+    """
+    generator = np.random.default_rng(rng)
+    if isinstance(mine, Mapping):
+        return _table(mine, true, root, again or {}, generator)
+    if root is None:
+        known = _Known(upstream, tuple(inputs), output, tuple(paths))
+        return _without_graph(_mine(mine), true, name or getattr(true, "label", ""), known)
+    if not isinstance(true, Tensor):
+        raise InputError("with root, the second argument is the tensor that the gradient belongs to")
+    recording = Recording(root)
+    label = name or recording.names.get(true, "")
+    recording.names[true] = label
+    given = _by_node(recording, upstream or {})
+    return _Judge(recording, given, generator).judged(_mine(mine), true, label, again)
+
+
+def _table(mine: Mapping[str, Any], true: Any, root: Any, again: Mapping[str, Any], rng: np.random.Generator) -> Comparisons:
+    for name in mine:
+        if not isinstance(true, Mapping) or name not in true:
+            raise InputError(f"there is no true gradient for {name!r}{did_you_mean(name, true)}")
+    if unknown := [name for name in again if name not in mine]:
+        raise InputError(f"again has {unknown[0]!r}, which is no gradient of mine{did_you_mean(unknown[0], mine)}")
+    if root is None:
+        return Comparisons({name: compare(g, true[name], name) for name, g in mine.items()})
+    recording = Recording(root, {true[name]: name for name in mine})
+    place = {node: i for i, node in enumerate(recording.order)}
+    if strange := [name for name in mine if true[name] not in place]:
+        raise InputError(f"{strange[0]} is not in the recorded graph of root")
+    judge = _Judge(recording, {true[name]: _mine(g) for name, g in mine.items()}, rng)
+    names = sorted(mine, key=lambda name: -place[true[name]])  # outputs first, as a backward pass goes
+    return Comparisons({name: judge.judged(_mine(mine[name]), true[name], name, again.get(name)) for name in names})
+
+
+def _mine(g: Any) -> Array:
+    if isinstance(g, Tensor):
+        return g.data
+    if isinstance(g, (int, float, list, tuple)):
+        return as_array(g, np.float64)
+    return g if isinstance(g, np.ndarray) else as_array(g)
+
+
+def _by_node(recording: Recording, given: Mapping[str, Any]) -> dict[Any, Array]:
+    nodes = {name: node for node, name in recording.names.items()}
+    if unknown := [name for name in given if name not in nodes]:
+        raise InputError(f"upstream has {unknown[0]!r}, which is no label in the graph{did_you_mean(unknown[0], nodes)}")
+    return {nodes[name]: _mine(g) for name, g in given.items()}
+
+
+# ---- with a recorded graph -------------------------------------------------------------------------------------------
+
+
+class _Judge:
+    """Compares gradients of one recorded graph; `given` are those that the hand-written backward pass went on with."""
+
+    def __init__(self, recording: Recording, given: Mapping[Any, Array], rng: np.random.Generator) -> None:
+        self.recording, self.given, self.rng = recording, given, rng
+
+    def judged(self, mine: Array, x: Any, name: str, again: Again | None) -> Comparison:
+        """The comparison of one gradient."""
+        if x not in self.recording.grads:
+            raise InputError(f"{name or 'the tensor'} is not in the recorded graph of root")
+        true, scale = np.asarray(self.recording.grads[x]), self.recording.sizes(x)
+        eps = float(np.finfo(x.dtype).eps)
+        allowed = ROUNDINGS * eps * scale
+        if mine.shape == x.shape and (strange := _strange(mine, x, name)) is not None:
+            return strange
+        if not _agree(mine, true, allowed):
+            return self._wrong(mine, true, x, name, allowed, again)
+        if again is not None and (other := self._tried(again, x, name)) is not None:
+            return other
+        difference, at = _difference(mine, true)
+        if again is None and float(np.abs(true).max(initial=0)) <= 2 * ROUNDINGS * eps * float(scale.max(initial=0)):
+            return Comparison(name, "proves nothing", "", "this gradient is zero by nature; pass the line that made it as again=")
+        return _right(name, mine, true, difference, at, self._unproved(x, again))
+
+    def _unproved(self, x: Any, again: Again | None) -> str:
+        """The paths whose contribution is zero by nature, so that nobody can see whether it was added."""
+        if again is not None:
+            return "; and right for drawn numbers"
+        edges = [edge for edge in self.recording.edges(x, far=False) if edge.direct]
+        zero = [edge.text for edge in edges if self._carries_zero(x, edge.user)]
+        return f"; the path {zero[0]} carries zero and is not proved (pass again=)" if zero and len(edges) > 1 else ""
+
+    def _wrong(self, mine: Array, true: Array, x: Any, name: str, allowed: Array, again: Again | None) -> Comparison:
+        step = self._step(x)
+        if step is not None and _agree(mine, step[x], 4 * allowed):
+            wrong = ", ".join(sorted(self.recording.names[end] for end in self._wrong_ends(x)))
+            return Comparison(name, "follows", "follows", f"right for the {wrong} it was made from", *_difference(mine, true))
+        if again is not None and mine.shape == x.shape and (found := self._rounded(again, mine, true, x, name)) is not None:
+            return found
+        # Judged by what mine was made from; else, and beyond the next named tensor, by the true gradients.
+        edges = [] if step is None else [(step[x], self.recording.edges(x, {**self._ends(x), **step}, far=False))]
+        edges += [(true, self.recording.edges(x)), (true, self._without_zero_paths(x))]
+        found = _explained(name, mine, true, [self._case(mine, g, each, allowed) for g, each in edges])
+        if again is None or (found.cause != "unknown" and not found.alternatives):
+            return found
+        # Drawn numbers decide between causes that fit alike.
+        drawn = self._tried(again, x, name)
+        if drawn is None or drawn.cause == "unknown":
+            return found
+        return Comparison(name, drawn.verdict, drawn.cause, drawn.evidence, *_difference(mine, true), drawn.alternatives)
+
+    def _without_zero_paths(self, x: Any) -> list[Edge]:
+        """The edges as a closed form sees them, that has left out what adds up to zero (the maximum in a softmax, say)."""
+        zero = {user for user, _ in self.recording.users[x] if self._carries_zero(x, user)}
+        return self.recording.edges(x, without=zero) if zero else []
+
+    def _carries_zero(self, x: Any, user: Any) -> bool:
+        eps, scale = float(np.finfo(x.dtype).eps), self.recording.sizes(x)
+        total = sum(edge.total for edge in self.recording.edges(x, far=False) if edge.direct and edge.user is user)
+        return float(np.abs(total).max(initial=0)) <= ROUNDINGS * eps * float(scale.max(initial=0))
+
+    def _case(self, mine: Array, true: Array, edges: Sequence[Edge], allowed: Array) -> Case:
+        others = {name: self.given.get(node, self.recording.grads[node]) for node, name in self.recording.names.items()}
+        numbers = {name: data for node, name in self.recording.names.items() if (data := number(node)).dtype.kind == "f"}
+        return Case(mine.astype(np.float64), np.asarray(true), edges, _tolerance(mine, allowed), others, numbers)
+
+    def _ends(self, x: Any) -> dict[Any, Array]:
+        """The gradients of the named tensors made from x, as mine has them, or true where it has none."""
+        grads, ends = self.recording.grads, self.recording.near(x)[0]
+        fits = {end: end in self.given and self.given[end].shape == end.shape for end in ends}
+        return {end: np.asarray(self.given[end] if fits[end] else grads[end], np.float64) for end in ends}
+
+    def _wrong_ends(self, x: Any) -> list[Any]:
+        rounding = {end: ROUNDINGS * float(np.finfo(end.dtype).eps) * self.recording.sizes(end) for end in self._ends(x)}
+        return [end for end, g in self._ends(x).items() if not _agree(g, self.recording.grads[end], rounding[end])]
+
+    def _step(self, x: Any) -> dict[Any, Any] | None:
+        """The gradient of x for the gradients mine was made from, where some of those are wrong."""
+        return self.recording.step(x, self._ends(x)) if self._wrong_ends(x) else None
+
+    def _tried(self, again: Again, x: Any, name: str) -> Comparison | None:
+        """What is wrong with the line when it gets drawn numbers instead of gradients; None when nothing is."""
+        grads = self.recording.grads
+        ends = {
+            end: self.rng.normal(size=end.shape) if end is not self.recording.root else grads[end]
+            for end in self.recording.near(x)[0]
+        }
+        mine, step = _mine(_called(again, ends, self.recording)), self.recording.step(x, ends)
+        true = np.asarray(step[x])
+        eps = float(np.finfo(x.dtype).eps)  # the line meets data of this dtype, whatever it is given
+        allowed = ROUNDINGS * 8 * eps * np.full(x.shape, _step_size(self.recording, x, ends))
+        if _agree(mine, true, allowed):
+            return None
+        edges = self.recording.edges(x, {**ends, **step}, far=False)
+        others = {self.recording.names[end]: g for end, g in ends.items()}
+        case = Case(mine.astype(np.float64), true, edges, _tolerance(mine, allowed), others)
+        found = _explained(name, mine, true, [case])
+        text = f"{found.evidence} (seen with drawn numbers as gradients)"
+        return Comparison(name, found.verdict, found.cause, text, found.difference, found.at, found.alternatives)
+
+    def _rounded(self, again: Again, mine: Array, true: Array, x: Any, name: str) -> Comparison | None:
+        """Whether the difference goes when the line runs again on float64 gradients."""
+        if mine.dtype == np.float64:
+            return None
+        ends = {end: np.asarray(g, np.float64) for end, g in self._ends(x).items()}
+        wanted = np.asarray(self.recording.step(x, ends)[x])
+        before, after = _difference(mine, true)[0], _difference(_mine(_called(again, ends, self.recording)), wanted)[0]
+        if after > before / 10:
+            return None
+        text = f"the difference of {before:.1e} is {after:.1e} when the line runs in float64"
+        return Comparison(name, "rounding", "", text, before)
+
+
+def _called(again: Again, ends: Mapping[Any, Array], recording: Recording) -> Any:
+    """The user's line on these gradients: by the names of its parameters where they are labels, else in order."""
+    named = {}
+    for end, g in ends.items():
+        named["d" + recording.names[end]] = named[recording.names[end]] = g
+    parameters = inspect.signature(again).parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return again(**{name: g for name, g in named.items() if name.startswith("d") and name[1:] in named})
+    if all(p.name in named for p in parameters):
+        return again(**{p.name: named[p.name] for p in parameters})
+    if len(parameters) != len(ends):
+        takes = ", ".join("d" + recording.names[end] for end in ends)
+        raise InputError(f"again takes the gradients it is made from, here {takes}; not {', '.join(p.name for p in parameters)}")
+    return again(*ends.values())
+
+
+def _step_size(recording: Recording, x: Any, ends: Mapping[Any, Array]) -> float:
+    seeds = {end: np.abs(g) for end, g in ends.items()}
+    found = recording.flow(seeds, recording.near(x)[1], set(recording.names) - {x}, size=True)
+    return float(np.max(found[x], initial=0))
+
+
+# ---- without a graph -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Known:
+    upstream: Any
+    inputs: tuple[Any, ...]
+    output: Any
+    paths: tuple[Any, ...]
+
+    def edges(self, true: Array) -> list[Edge]:
+        """The paths, or the one operation, as edges whose local slope is not known."""
+        if self.paths:
+            return [self._edge(_mine(p).astype(np.float64), np.ones(true.shape), f"path {i}") for i, p in enumerate(self.paths)]
+        if self.upstream is None and not self.inputs:
+            return []
+        g = np.ones(true.shape) if self.upstream is None else _mine(self.upstream).astype(np.float64)
+        return [self._edge(true, g, "the operation")]
+
+    def _edge(self, total: Array, g: Array, text: str) -> Edge:
+        xs = tuple(_mine(x) for x in self.inputs)
+        y = None if self.output is None else _mine(self.output)
+        return Edge(None, 0, g, y, xs, {}, total.shape, total, lambda dx: np.asarray(fitted(dx, total.shape)), text)
+
+
+def _without_graph(mine: Array, true: Any, name: str, known: _Known) -> Comparison:
+    if isinstance(true, Tensor) and true.grad is None and true.requires_grad:
+        raise InputError(f"{name or 'the tensor'} has no gradient yet: pass root=loss, or run backward(retain_grad=True) first")
+    exact = _mine(true.grad if isinstance(true, Tensor) and true.grad is not None else true)
+    if mine.shape == exact.shape and (strange := _strange(mine, exact, name)) is not None:
+        return strange
+    eps = float(np.finfo(exact.dtype).eps) if exact.dtype.kind == "f" else float(np.finfo(np.float64).eps)
+    wide = exact.astype(np.float64)
+    summands = sum((np.abs(_mine(p)) for p in known.paths), np.abs(wide))
+    allowed = np.full(wide.shape, 8 * ROUNDINGS * eps * float(np.max(summands, initial=0)))
+    if not _agree(mine, wide, allowed):
+        return _explained(name, mine, wide, [Case(mine * 1.0, wide, known.edges(wide), _tolerance(mine, allowed), {})])
+    if wide.size and not wide.any():
+        return Comparison(name, "proves nothing", "", "the true gradient is zero everywhere; try another loss, or pass root=")
+    return _right(name, mine, exact, *_difference(mine, wide), "")
+
+
+# ---- numbers ---------------------------------------------------------------------------------------------------------
+
+
+def _strange(mine: Array, x: Any, name: str) -> Comparison | None:
+    """A dtype that is not the tensor's, or numbers that are none."""
+    if mine.dtype != x.dtype:
+        return Comparison(name, "wrong dtype", "wrong dtype", f"the tensor is {x.dtype}, its gradient came as {mine.dtype}")
+    if not np.isfinite(mine).all():
+        at = tuple(int(i) for i in np.argwhere(~np.isfinite(mine))[0])
+        return Comparison(name, "not finite", "not finite", f"{mine[at]} at {list(at)}", float("nan"), at)
+    return None
+
+
+def _agree(mine: Array, true: Array, allowed: Array) -> bool:
+    return mine.shape == true.shape and bool(np.all(np.abs(mine - true) <= allowed))
+
+
+def _tolerance(mine: Array, allowed: Array) -> float:
+    """How far a prediction may be from mine, for all elements: what is allowed by rounding, and a margin."""
+    eps = float(np.finfo(mine.dtype if mine.dtype.kind == "f" else np.float64).eps)
+    return 4 * float(np.max(allowed, initial=0)) + 256 * eps * float(np.abs(mine).max(initial=0))
+
+
+def _difference(mine: Array, true: Array) -> tuple[float, tuple[int, ...]]:
+    if mine.shape != true.shape or not mine.size:
+        return 0.0, ()
+    apart = np.abs(np.asarray(mine, np.float64) - true)
+    at = np.unravel_index(int(np.argmax(apart)), apart.shape)
+    return float(apart[at]), tuple(int(i) for i in at)
+
+
+def _right(name: str, mine: Array, true: Array, difference: float, at: tuple[int, ...], note: str) -> Comparison:
+    if difference == 0:
+        return Comparison(name, "exact", "", f"{mine.size} numbers{note}")
+    largest = float(np.abs(true).max(initial=0))
+    text = f"largest difference {difference:.1e}, largest number {largest:.1e}{note}"
+    return Comparison(name, "approximate", "", text, difference, at)
+
+
+def _explained(name: str, mine: Array, true: Array, cases: Sequence[Case]) -> Comparison:
+    """The verdict on what is wrong, with the first cause that fits."""
+    found = list(_distinct(cause for case in cases for cause in likely_causes(case)))
+    verdict = "wrong" if mine.shape == true.shape else "wrong shape"
+    text = "" if verdict == "wrong" else f"mine has shape {mine.shape}, the tensor {true.shape}"
+    best = found[0] if found else Cause("unknown", "" if text else _seen(mine, true))
+    evidence = "; ".join(filter(None, (text, best.evidence)))
+    others = tuple(f"{cause.name}: {cause.evidence}" for cause in found[1:])
+    return Comparison(name, verdict, best.name, evidence, *_difference(mine, true), others)
+
+
+def _distinct(causes: Iterator[Cause]) -> Iterator[Cause]:
+    seen = set()
+    for cause in causes:
+        if cause.name not in seen:
+            seen.add(cause.name)
+            yield cause
+
+
+def _seen(mine: Array, true: Array) -> str:
+    """What can be said when no known mistake fits."""
+    apart = np.abs(mine - true)
+    if float(apart.max()) <= 1e-9 * float(np.abs(true).max()):
+        return "the difference is small, but more than rounding explains for this element"
+    wrong = apart > 1e-6 * float(apart.max())
+    if wrong.all():
+        return "no known mistake fits; every element differs"
+    first = [int(i) for i in np.argwhere(wrong)[0]]
+    return f"no known mistake fits; {int(wrong.sum())} of {wrong.size} elements differ, the first at {first}"

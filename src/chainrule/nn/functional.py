@@ -1,0 +1,295 @@
+"""Functions of tensors that networks are made of, under PyTorch's names: `from chainrule.nn import functional as F`.
+
+>>> logits = linear(Tensor([[1.0, 2.0]]), Tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], requires_grad=True))
+>>> logits.tolist()
+[[1.0, 2.0, 3.0]]
+>>> round(cross_entropy(logits, [2]).item(), 4)
+0.4076
+
+Inputs are tensors, arrays or lists; labels and indices are whole numbers from 0. `linear`, `embedding`, `cross_entropy` and
+`batch_norm` are rows of ops.ARRAY_TABLE of their own, with their pullbacks, because that is faster than the operations that
+they are made of; every one can be differentiated again. Each function raises InputError in one sentence that names it and
+the shapes. Left out on purpose: weights of classes, targets that are distributions, images. The same names for
+scalars are in losses.py. Imports the core and nn.init.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from chainrule.errors import InputError
+from chainrule.nn.init import GeneratorLike, generator_of
+from chainrule.tensor import Tensor, _apply_array, as_array, one_hot
+
+__all__ = [
+    "batch_norm",
+    "cross_entropy",
+    "dropout",
+    "embedding",
+    "layer_norm",
+    "linear",
+    "log_softmax",
+    "mse_loss",
+    "one_hot",
+    "relu",
+    "sigmoid",
+    "softmax",
+    "tanh",
+]
+
+
+# ---- elementwise, and along an axis ----------------------------------------------------------------------------------
+
+
+def relu(x: Any) -> Tensor:
+    """max(x, 0), elementwise.
+
+    >>> relu([-1.0, 2.0]).tolist()
+    [0.0, 2.0]
+    """
+    return _tensor(x).relu()
+
+
+def tanh(x: Any) -> Tensor:
+    """The hyperbolic tangent, elementwise.
+
+    >>> tanh([0.0]).tolist()
+    [0.0]
+    """
+    return _tensor(x).tanh()
+
+
+def sigmoid(x: Any) -> Tensor:
+    """1 / (1 + exp(-x)), elementwise.
+
+    >>> sigmoid([0.0]).tolist()
+    [0.5]
+    """
+    return _tensor(x).sigmoid()
+
+
+def softmax(x: Any, dim: int = -1) -> Tensor:
+    """exp(x) divided by its sum along `dim` (default: the last axis).
+
+    >>> softmax([[0.0, 0.0]], dim=1).tolist()
+    [[0.5, 0.5]]
+    """
+    return _tensor(x).softmax(dim)
+
+
+def log_softmax(x: Any, dim: int = -1) -> Tensor:
+    """The logarithm of `softmax`, without overflow.
+
+    >>> log_softmax([[0.0, 1000.0]], dim=1).tolist()
+    [[-1000.0, 0.0]]
+    """
+    return _tensor(x).log_softmax(dim)
+
+
+def dropout(x: Any, p: float = 0.5, training: bool = True, *, generator: GeneratorLike = None) -> Tensor:
+    """Zeros instead of a share p of the elements, drawn anew at each call, and the others times 1 / (1 - p).
+
+    p: from 0 to 1 (default 0.5). training: False returns x as it is. generator: a NumPy generator or a seed (default:
+    that of `nn.manual_seed`).
+
+    >>> dropout([1.0, 1.0, 1.0, 1.0], 0.5, generator=0).tolist()
+    [2.0, 0.0, 0.0, 0.0]
+    """
+    inputs = _tensor(x)
+    if not 0 <= p <= 1:
+        raise InputError(f"dropout: p is a probability from 0 to 1, not {p!r}")
+    if not training or p == 0:
+        return inputs
+    keep = generator_of(generator).random(inputs.shape) >= p
+    return inputs * (keep.astype(inputs.dtype) * (1.0 / (1.0 - p) if p < 1 else 0.0))
+
+
+# ---- layers ----------------------------------------------------------------------------------------------------------
+
+
+def linear(x: Any, weight: Any, bias: Any = None) -> Tensor:
+    """x @ weight.T + bias.
+
+    x: shape (..., in). weight: shape (out, in), as in PyTorch, so that row i makes output i. bias: shape (out,) or None.
+    Returns shape (..., out).
+
+    >>> linear([1.0, 2.0], [[3.0, 4.0]], [0.5]).tolist()
+    [11.5]
+    """
+    inputs: tuple[Tensor, ...] = (_tensor(x), _tensor(weight))
+    if bias is not None:
+        inputs += (_tensor(bias),)
+    shape, w = inputs[0].shape, inputs[1].shape
+    if len(w) != 2 or shape[-1:] != w[1:] or (bias is not None and inputs[-1].shape != w[:1]):
+        given = ", ".join(str(each.shape) for each in inputs)
+        raise InputError(f"linear takes x (..., in), weight (out, in) and bias (out,), not {given}")
+    return _apply_array("linear", inputs)
+
+
+def embedding(indices: Any, weight: Any) -> Tensor:
+    """The rows of a table: shape (*indices.shape, *weight.shape[1:]).
+
+    indices: whole numbers from 0, of any shape. weight: one row per index.
+
+    >>> embedding([[1, 0]], [[1.0, 2.0], [3.0, 4.0]]).tolist()
+    [[[3.0, 4.0], [1.0, 2.0]]]
+    """
+    table = _tensor(weight)
+    if not table.shape:
+        raise InputError("embedding takes a weight with one row per index, not one number")
+    return _apply_array("embedding", (table,), index=_indices("embedding", "index", indices, table.shape[0], "rows"))
+
+
+def batch_norm(
+    x: Any,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Any = None,
+    bias: Any = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+    *,
+    unbiased: bool = True,
+) -> Tensor:
+    """Each channel with mean 0 and variance 1, then times weight plus bias (Ioffe and Szegedy 2015).
+
+    x: shape (N, C) or (N, C, ...). running_mean, running_var: buffers of shape (C,); both may be None in training.
+    weight, bias: shape (C,), or None for 1 and 0.
+    training: True takes mean and variance from the batch and moves the buffers by `momentum` towards them; False (default)
+        takes the buffers.
+    eps: added to the variance.
+    unbiased: True (default) divides by n - 1 for every variance, so that both modes mean the same. False is PyTorch's
+        mixture: n for the batch, n - 1 for the buffer.
+
+    Raises InputError for a batch that has no variance: one value per channel.
+
+    >>> batch_norm([[1.0], [3.0]], None, None, training=True, eps=0.0, unbiased=False).tolist()
+    [[-1.0], [1.0]]
+    """
+    inputs = _tensor(x)
+    shape = inputs.shape
+    if len(shape) < 2:
+        raise InputError(f"batch_norm takes x of shape (N, C) or (N, C, ...), not {shape}")
+    per_channel = (("running_mean", running_mean), ("running_var", running_var), ("weight", weight), ("bias", bias))
+    for name, given in per_channel:
+        if given is not None and (given.shape if type(given) is Tensor else np.shape(given)) != shape[1:2]:
+            raise InputError(f"batch_norm: {name} must have shape {shape[1:2]} for x of shape {shape}")
+    w = _tensor(np.ones(shape[1], inputs.dtype) if weight is None else weight)
+    b = _tensor(np.zeros(shape[1], inputs.dtype) if bias is None else bias)
+    if training:
+        return _normalized_by_batch(inputs, running_mean, running_var, w, b, momentum, eps, unbiased)
+    if running_mean is None or running_var is None:
+        raise InputError("batch_norm: without training=True it needs running_mean and running_var")
+    wide = (-1,) + (1,) * (len(shape) - 2)
+    mean, var = running_mean.reshape(wide), running_var.reshape(wide)
+    return (inputs - mean) * (w.reshape(wide) / (var + eps).sqrt()) + b.reshape(wide)
+
+
+def _normalized_by_batch(
+    x: Tensor, running_mean: Any, running_var: Any, w: Tensor, b: Tensor, momentum: float, eps: float, unbiased: bool
+) -> Tensor:
+    n = x.size // x.shape[1] if x.shape[1] else 0
+    if n < 2:
+        raise InputError(
+            f"batch_norm: in training it needs more than one value per channel to have a variance, not a batch "
+            f"of shape {x.shape}; take a larger batch, or eval() mode"
+        )
+    axis = (0, *range(2, x.ndim))
+    kept: list[Any] = []  # the row's forward leaves here: deviations, 1 / std, mean, variance
+    y = _apply_array("batch_norm", (x, w, b), axis=axis, correction=int(unbiased), eps=eps, kept=kept)
+    _, _, mean, var = kept
+    for buffer, fresh in ((running_mean, mean), (running_var, var if unbiased else var * (n / (n - 1)))):
+        if buffer is not None:
+            buffer.data = (1 - momentum) * buffer._data + momentum * fresh.reshape(-1)
+    return y
+
+
+def layer_norm(x: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
+    """Each sample with mean 0 and variance 1 over its last axes, then times weight plus bias (Ba et al. 2016).
+
+    normalized_shape: the lengths of those axes, or one whole number. weight, bias: of that shape, or None for 1 and 0.
+    The variance divides by n, as in PyTorch.
+
+    >>> layer_norm([[1.0, 3.0]], 2, eps=0.0).tolist()
+    [[-1.0, 1.0]]
+    """
+    inputs = _tensor(x)
+    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    if not shape or inputs.shape[-len(shape) :] != shape:
+        raise InputError(f"layer_norm over {shape} takes x of shape (..., {', '.join(map(str, shape))}), not {inputs.shape}")
+    axes = tuple(range(inputs.ndim - len(shape), inputs.ndim))
+    deviation = inputs - inputs.mean(axes, keepdim=True)
+    y = deviation / ((deviation * deviation).mean(axes, keepdim=True) + eps).sqrt()
+    y = y if weight is None else y * weight
+    return y if bias is None else y + bias
+
+
+# ---- losses ----------------------------------------------------------------------------------------------------------
+
+
+def cross_entropy(logits: Any, labels: Any, reduction: str = "mean") -> Tensor:
+    """Minus the logarithm of softmax(logits) at the label of each row.
+
+    logits: shape (N, C), no softmax applied. labels: N whole numbers from 0 to C - 1.
+    reduction: "mean" over the rows (default), "sum", or "none", which returns N losses.
+
+    >>> round(cross_entropy([[0.0, 0.0, 1000.0]], [0]).item(), 4)
+    1000.0
+    """
+    scores = _tensor(logits)
+    _expect_reduction("cross_entropy", reduction)
+    shape = scores.shape
+    if len(shape) != 2:
+        raise InputError(f"cross_entropy takes logits of shape (N, C), not {shape}")
+    index = _indices("cross_entropy", "label", labels, shape[1], "classes")
+    if index.shape != shape[:1]:
+        raise InputError(f"cross_entropy: logits of shape {shape} need {shape[0]} labels, not labels of shape {index.shape}")
+    if shape[0] == 0:
+        raise InputError("cross_entropy: there are no samples")
+    return _apply_array("cross_entropy", (scores,), labels=index, reduction=reduction, kept=[])
+
+
+def mse_loss(x: Any, target: Any, reduction: str = "mean") -> Tensor:
+    """The squared error of two tensors of one shape: its mean (default), its "sum", or with "none" every square.
+
+    >>> mse_loss([1.0, 3.0], [1.0, 1.0]).item()
+    2.0
+    """
+    output, wanted = _tensor(x), _tensor(target)
+    _expect_reduction("mse_loss", reduction)
+    if output.shape != wanted.shape:  # (N,) minus (N, 1) would be N by N
+        raise InputError(f"mse_loss takes two tensors of one shape, not {output.shape} and {wanted.shape}")
+    difference = output - wanted
+    squares = difference * difference
+    return squares if reduction == "none" else squares.mean() if reduction == "mean" else squares.sum()
+
+
+# ---- arguments -------------------------------------------------------------------------------------------------------
+
+
+_UNSIGNED = {np.dtype(f"i{n}"): np.dtype(f"u{n}") for n in (1, 2, 4, 8)}
+
+
+def _tensor(x: Any) -> Tensor:
+    return x if isinstance(x, Tensor) else Tensor(x)
+
+
+def _indices(name: str, what: str, given: Any, count: int, things: str) -> npt.NDArray[Any]:
+    """Whole numbers from 0 to count - 1, as an array; InputError naming the first that is not."""
+    index: npt.NDArray[Any] = given._data if type(given) is Tensor else as_array(given)
+    if index.dtype.kind not in "iu":
+        if index.size:
+            raise InputError(f"{name}: {what} must be a whole number, not {index.dtype}")
+        index = index.astype(np.int64)
+    # One look for both ends: a negative number is a huge one when its bits are read without sign.
+    if index.size and np.maximum.reduce(index.view(_UNSIGNED.get(index.dtype, index.dtype)), axis=None) >= count:
+        wrong = index[(index < 0) | (index >= count)][0]
+        raise InputError(f"{name}: {what} {wrong} is out of range; {count} {things} are 0 to {count - 1}")
+    return index
+
+
+def _expect_reduction(name: str, reduction: str) -> None:
+    if reduction not in ("mean", "sum", "none"):
+        raise InputError(f"{name}: reduction must be 'mean', 'sum' or 'none', not {reduction!r}")
