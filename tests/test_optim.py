@@ -492,3 +492,28 @@ def sgd():
 def test_wrong_arguments(make, message):
     with pytest.raises(InputError, match=message):
         make()
+
+
+@pytest.mark.parametrize("make", [lambda ps: SGD(ps, lr=0.1, momentum=0.9), lambda ps: Adam(ps, lr=0.1)], ids=["SGD", "Adam"])
+def test_training_of_float32_tensors_resumes_to_the_last_digit(make):
+    from chainrule.tensor import Tensor
+
+    def train(w, optimizer, steps):
+        for _ in range(steps):
+            optimizer.zero_grad()
+            ((w - 0.3) ** 2 * w).sum().backward()
+            optimizer.step()
+
+    start = np.array([0.1, -0.7, 1.3], dtype=np.float32)
+    straight = Tensor(start, requires_grad=True)
+    train(straight, make([straight]), 9)
+    w = Tensor(start, requires_grad=True)
+    first = make([w])
+    train(w, first, 4)
+    stored = json.loads(json.dumps(first.state_dict()))
+    again = Tensor(w.data, requires_grad=True)
+    second = make([again])
+    second.load_state_dict(stored)
+    train(again, second, 5)
+    assert again.dtype == np.float32
+    assert again.tolist() == straight.tolist()

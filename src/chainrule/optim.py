@@ -621,7 +621,7 @@ def _entry(name: str, x: Any, start: Any, p: Any) -> Any:
         array = np.asarray("")
     if array.dtype.kind not in "if" or array.shape not in ((), np.shape(p.data)):
         raise ModelFileError(f"the state's {name} does not fit parameters of shape {np.shape(p.data)}")
-    return array.astype(np.float64) if array.shape else x
+    return array.astype(np.asarray(p.data).dtype) if array.shape else x
 
 
 def _expect_type(owner: Any, state: Any) -> None:
