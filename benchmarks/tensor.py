@@ -199,64 +199,60 @@ Step = Callable[[Any, Any], Any]
 Program = tuple[Step, Sequence[tuple[Any, Any]]]
 
 
-def _update(parameters: Sequence[Any]) -> None:
-    for p in parameters:
-        p.data += -LR * p.grad
+def _programs(
+    nn: Any, optim: Any, parameter: Callable[[Any], Any], constant: Callable[[Any], Any], norm: dict[str, Any]
+) -> dict[str, Callable[[], Program]]:
+    """The programs in PyTorch's names, which are ours too: one text for both sides.
 
+    norm: what makes our BatchNorm the mixture of variances that PyTorch's is.
+    """
+    F = nn.functional
 
-def _chainrule_programs() -> dict[str, Callable[[], Program]]:
-    from chainrule import nn, optim
-    from chainrule.nn import functional as F
-    from chainrule.tensor import Tensor
+    def tensors(weights: list[Any], batches: list[Any]) -> tuple[list[Any], list[tuple[Any, Any]]]:
+        return [parameter(w) for w in weights], [(constant(x), constant(y)) for x, y in batches]
 
-    def tensors(weights: list[Any], batches: list[Any]) -> tuple[list[Tensor], list[tuple[Tensor, Tensor]]]:
-        return [Tensor(w, requires_grad=True) for w in weights], [(Tensor(x), Tensor(y)) for x, y in batches]
-
-    def names() -> Program:
-        parameters, batches = tensors(*_names_numbers())
-        C, W1, b1, gain, bias, W2, b2 = parameters
-        mean, var = Tensor(W2.data[0] * 0), Tensor(W2.data[0] * 0 + 1)
-
+    def trained(parameters: list[Any], loss_of: Step) -> Step:
         def step(x: Any, y: Any) -> Any:
-            h = F.linear(F.embedding(x, C).view(32, 30), W1, b1)
-            h = F.batch_norm(h, mean, var, gain, bias, training=True, unbiased=False).tanh()
-            loss = F.cross_entropy(F.linear(h, W2, b2), y)
+            loss = loss_of(x, y)
             for p in parameters:
                 p.grad = None
             loss.backward()
-            _update(parameters)
+            for p in parameters:
+                p.data += -LR * p.grad
             return loss
 
-        return step, batches
+        return step
+
+    def names() -> Program:
+        weights, numbers = _names_numbers()
+        parameters, batches = tensors(weights, numbers)
+        C, W1, b1, gain, bias, W2, b2 = parameters
+        mean, var = constant(weights[3] * 0), constant(weights[3] * 0 + 1)
+
+        def loss(x: Any, y: Any) -> Any:
+            h = F.linear(F.embedding(x, C).view(32, 30), W1, b1)
+            h = F.batch_norm(h, mean, var, gain, bias, training=True, **norm).tanh()
+            return F.cross_entropy(F.linear(h, W2, b2), y)
+
+        return trained(parameters, loss), batches
 
     def lecture() -> Program:
         parameters, batches = tensors(*_lecture_numbers())
         C, W1, b1, gain, bias, W2, b2 = parameters
 
-        def step(x: Any, y: Any) -> Any:
+        def loss(x: Any, y: Any) -> Any:
             h = C[x].view(32, 30) @ W1 + b1
             h = (gain * (h - h.mean(0, keepdim=True)) / h.std(0, keepdim=True) + bias).tanh()
-            loss = F.cross_entropy(h @ W2 + b2, y)
-            for p in parameters:
-                p.grad = None
-            loss.backward()
-            _update(parameters)
-            return loss
+            return F.cross_entropy(h @ W2 + b2, y)
 
-        return step, batches
+        return trained(parameters, loss), batches
 
     def modules() -> Program:
         weights, numbers = _names_numbers()
-        model = nn.Sequential(
-            nn.Embedding(27, 10),
-            nn.Flatten(),
-            nn.Linear(30, 200),
-            nn.BatchNorm1d(200, unbiased=False),
-            nn.Tanh(),
-            nn.Linear(200, 27),
-        )
+        norm_layer = nn.BatchNorm1d(200, **norm)
+        model = nn.Sequential(nn.Embedding(27, 10), nn.Flatten(), nn.Linear(30, 200), norm_layer, nn.Tanh(), nn.Linear(200, 27))
         for p, w in zip(model.parameters(), weights, strict=True):
-            p.data = w
+            p.data = constant(w).data
         optimizer = optim.SGD(model.parameters(), lr=LR)
 
         def step(x: Any, y: Any) -> Any:
@@ -266,104 +262,33 @@ def _chainrule_programs() -> dict[str, Callable[[], Program]]:
             optimizer.step()
             return loss
 
-        return step, [(Tensor(x), Tensor(y)) for x, y in numbers]
+        return step, [(constant(x), constant(y)) for x, y in numbers]
 
     def mlp() -> Program:
         parameters, batches = tensors(*_mlp_numbers())
         W1, b1, W2, b2, W3, b3 = parameters
 
-        def step(x: Any, y: Any) -> Any:
+        def loss(x: Any, y: Any) -> Any:
             h = F.linear(F.linear(x, W1, b1).relu(), W2, b2).relu()
-            loss = F.cross_entropy(F.linear(h, W3, b3), y)
-            for p in parameters:
-                p.grad = None
-            loss.backward()
-            _update(parameters)
-            return loss
+            return F.cross_entropy(F.linear(h, W3, b3), y)
 
-        return step, batches
+        return trained(parameters, loss), batches
 
     return {"names": names, "lecture": lecture, "modules": modules, "mlp": mlp}
+
+
+def _chainrule_programs() -> dict[str, Callable[[], Program]]:
+    from chainrule import nn, optim
+    from chainrule.tensor import Tensor
+
+    return _programs(nn, optim, lambda w: Tensor(w, requires_grad=True), Tensor, {"unbiased": False})
 
 
 def _torch_programs() -> dict[str, Callable[[], Program]]:
     import torch
-    from torch import nn
-    from torch.nn import functional as F
 
     torch.set_num_threads(1)
-
-    def tensors(weights: list[Any], batches: list[Any]) -> tuple[list[Any], list[tuple[Any, Any]]]:
-        parameters = [torch.tensor(w, requires_grad=True) for w in weights]
-        return parameters, [(torch.tensor(x), torch.tensor(y)) for x, y in batches]
-
-    def names() -> Program:
-        parameters, batches = tensors(*_names_numbers())
-        C, W1, b1, gain, bias, W2, b2 = parameters
-        mean, var = torch.zeros(200), torch.ones(200)
-
-        def step(x: Any, y: Any) -> Any:
-            h = F.linear(F.embedding(x, C).view(32, 30), W1, b1)
-            h = F.batch_norm(h, mean, var, gain, bias, training=True).tanh()
-            loss = F.cross_entropy(F.linear(h, W2, b2), y)
-            for p in parameters:
-                p.grad = None
-            loss.backward()
-            _update(parameters)
-            return loss
-
-        return step, batches
-
-    def lecture() -> Program:
-        parameters, batches = tensors(*_lecture_numbers())
-        C, W1, b1, gain, bias, W2, b2 = parameters
-
-        def step(x: Any, y: Any) -> Any:
-            h = C[x].view(32, 30) @ W1 + b1
-            h = (gain * (h - h.mean(0, keepdim=True)) / h.std(0, keepdim=True) + bias).tanh()
-            loss = F.cross_entropy(h @ W2 + b2, y)
-            for p in parameters:
-                p.grad = None
-            loss.backward()
-            _update(parameters)
-            return loss
-
-        return step, batches
-
-    def modules() -> Program:
-        weights, numbers = _names_numbers()
-        model = nn.Sequential(
-            nn.Embedding(27, 10), nn.Flatten(), nn.Linear(30, 200), nn.BatchNorm1d(200), nn.Tanh(), nn.Linear(200, 27)
-        )
-        for p, w in zip(model.parameters(), weights, strict=True):
-            p.data = torch.tensor(w)
-        optimizer = torch.optim.SGD(model.parameters(), lr=LR)
-
-        def step(x: Any, y: Any) -> Any:
-            loss = F.cross_entropy(model(x), y)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            return loss
-
-        return step, [(torch.tensor(x), torch.tensor(y)) for x, y in numbers]
-
-    def mlp() -> Program:
-        parameters, batches = tensors(*_mlp_numbers())
-        W1, b1, W2, b2, W3, b3 = parameters
-
-        def step(x: Any, y: Any) -> Any:
-            h = F.linear(F.linear(x, W1, b1).relu(), W2, b2).relu()
-            loss = F.cross_entropy(F.linear(h, W3, b3), y)
-            for p in parameters:
-                p.grad = None
-            loss.backward()
-            _update(parameters)
-            return loss
-
-        return step, batches
-
-    return {"names": names, "lecture": lecture, "modules": modules, "mlp": mlp}
+    return _programs(torch.nn, torch.optim, lambda w: torch.tensor(w, requires_grad=True), torch.tensor, {})
 
 
 def _autograd_programs() -> dict[str, Callable[[], Program]]:

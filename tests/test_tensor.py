@@ -12,7 +12,7 @@ import pytest
 import chainrule
 from chainrule import ops
 from chainrule.engine import Value
-from chainrule.errors import ChainruleError, GraphError, InputError, NotANumberError
+from chainrule.errors import ChainruleError, GraphError, InputError, NotANumberError, OperationError
 from chainrule.tensor import Tensor, concatenate, matmul, one_hot, stack
 
 if os.environ.get("CI") == "true":
@@ -378,3 +378,26 @@ def test_pictures_and_text_show_tensors():
     y.backward()
     assert "tanh" in show.text(y)
     assert "x | data 2x3 float64 | grad 2x3 float64" in show.draw_dot(y).source
+
+
+def test_the_mean_of_nothing_has_a_gradient_of_nothing():
+    x = Tensor(np.zeros((0, 3)), requires_grad=True)
+    with np.errstate(all="ignore"), pytest.warns(RuntimeWarning):
+        x.mean().backward()
+    assert x.grad.shape == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        (("a b", "", lambda m, x: x, (lambda m, g, y, x: g,), ""), "needs an identifier"),
+        (("rows", "", lambda m, x: x, (), ""), "and its pullbacks"),
+        (("rows", "", None, (lambda m, g, y, x: g,), ""), "a forward rule"),
+        (("rows", "", lambda m, x: x, (lambda m, g, y, x: g,), "", True), "is joint"),
+    ],
+)
+def test_an_array_row_validates_itself(parts, message):
+    with pytest.raises(OperationError, match=message):
+        ops.ArrayOp(*parts)
+    with pytest.raises(OperationError, match="not in the array table"):
+        ops.array_lookup("rows")

@@ -46,17 +46,30 @@ class Node:
     if TYPE_CHECKING:  # kept by the classes below, as properties or as fields in C
         data: Any
         grad: Any
-        label: Any
         requires_grad: Any
-
-        @property
-        def has_grad(self) -> bool: ...  # noqa: D102
 
         @property
         def inputs(self) -> tuple[Any, ...]: ...  # noqa: D102
 
         @property
         def op(self) -> Op | None: ...  # noqa: D102
+
+    # Of the classes in Python, which keep `_grad` and `_label` in slots that stay unset until they are given; the native
+    # Value has fields of its own.
+
+    @property
+    def has_grad(self) -> bool:
+        """Whether a backward pass or an assignment has set `grad`."""
+        return hasattr(self, "_grad")
+
+    @property
+    def label(self) -> str:
+        """The name that pictures and error messages show; "" for none."""
+        return getattr(self, "_label", "")
+
+    @label.setter
+    def label(self, label: str) -> None:
+        self._label = _checked_label(label)  # type: ignore[misc]  # a slot of the subclass
 
     def backward(self) -> None:
         """Set `grad` of every node below this one to the derivative of this one by it.
@@ -360,20 +373,6 @@ class Value(Node):
     def grad(self) -> None:
         with contextlib.suppress(AttributeError):
             del self._grad
-
-    @property
-    def has_grad(self) -> bool:
-        """Whether a backward pass or an assignment has set `grad`."""
-        return hasattr(self, "_grad")
-
-    @property
-    def label(self) -> str:
-        """The name that pictures and error messages show; "" for none."""
-        return getattr(self, "_label", "")
-
-    @label.setter
-    def label(self, label: str) -> None:
-        self._label = _checked_label(label)
 
     @property
     def op(self) -> Op | None:

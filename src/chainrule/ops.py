@@ -288,6 +288,13 @@ class ArrayOp:
     doc: str
     joint: bool = False
 
+    def __post_init__(self) -> None:
+        rules = (self.pullbacks,) if callable(self.pullbacks) else tuple(self.pullbacks)
+        if not self.name.isidentifier() or not rules or not all(callable(rule) for rule in (self.forward, *rules)):
+            raise OperationError(f"array row {self.name!r} needs an identifier, a forward rule and its pullbacks")
+        if self.joint and not callable(self.pullbacks):
+            raise OperationError(f"array row {self.name!r} is joint, so it has a single pullback for all inputs")
+
     def pull(self, m: Any, wanted: Sequence[bool], g: Any, y: Any, xs: Sequence[Any], options: dict[str, Any]) -> Sequence[Any]:
         """The gradients of all inputs, for the gradient g of the output; None, or anything, for what is not wanted."""
         rules: Any = self.pullbacks
@@ -311,7 +318,9 @@ ARRAY_TABLE: dict[str, ArrayOp] = {}
 
 
 def array_lookup(name: str) -> ArrayOp:
-    """The array row of that name."""
+    """The array row of that name; OperationError when there is none."""
+    if name not in ARRAY_TABLE:
+        raise OperationError(f"operation {name!r} is not in the array table")
     return ARRAY_TABLE[name]
 
 
@@ -339,25 +348,22 @@ def _inverse(axes: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(sorted(range(len(axes)), key=axes.__getitem__))
 
 
-def _piece(x: Any, axis: int, start: int, stop: int) -> tuple[slice, ...]:
-    return (slice(None),) * axis + (slice(start, stop),)
-
-
 def _concatenated(m: Any, g: Any, y: Any, i: int, *xs: Any, axis: int) -> Any:
     start = sum(x.shape[axis] for x in xs[:i])
-    return m.getitem(g, index=_piece(g, axis, start, start + xs[i].shape[axis]))
+    return m.getitem(g, index=(slice(None),) * axis + (slice(start, start + xs[i].shape[axis]),))
 
 
 # fmt: off
 _array_row("sum", "sum", lambda m, x, *, axis, keepdims: m.sum(x, axis=axis, keepdims=keepdims),
            (lambda m, g, y, x, *, axis, keepdims: _spread(m, g, x, axis, keepdims),), "The sum over axes.")
 _array_row("mean", "mean", lambda m, x, *, axis, keepdims: m.mean(x, axis=axis, keepdims=keepdims),
-           (lambda m, g, y, x, *, axis, keepdims: _spread(m, g * (y.size / x.size), x, axis, keepdims),),
+           (lambda m, g, y, x, *, axis, keepdims: _spread(m, g * (y.size / max(x.size, 1)), x, axis, keepdims),),
            "The mean over axes.")
 _array_row("amax", "max", lambda m, x, *, axis, keepdims: m.amax(x, axis=axis, keepdims=keepdims),
-           (_share_max := lambda m, g, y, x, *, axis, keepdims: _share(m, g, y, x, axis, keepdims),),
+           (lambda m, g, y, x, *, axis, keepdims: _share(m, g, y, x, axis, keepdims),),
            "The largest element over axes; ties share the gradient.")
-_array_row("amin", "min", lambda m, x, *, axis, keepdims: m.amin(x, axis=axis, keepdims=keepdims), (_share_max,),
+_array_row("amin", "min", lambda m, x, *, axis, keepdims: m.amin(x, axis=axis, keepdims=keepdims),
+           (lambda m, g, y, x, *, axis, keepdims: _share(m, g, y, x, axis, keepdims),),
            "The smallest element over axes; ties share the gradient.")
 _array_row("logsumexp", "logsumexp", lambda m, x, *, axis, keepdims: m.logsumexp(x, axis=axis, keepdims=keepdims),
            (lambda m, g, y, x, *, axis, keepdims:

@@ -280,20 +280,6 @@ class Tensor(Node):
             del self._grad
 
     @property
-    def has_grad(self) -> bool:
-        """Whether a backward pass or an assignment has set `grad`."""
-        return hasattr(self, "_grad")
-
-    @property
-    def label(self) -> str:
-        """The name that pictures and error messages show; "" for none."""
-        return getattr(self, "_label", "")
-
-    @label.setter
-    def label(self, label: str) -> None:
-        self._label = engine._checked_label(label)
-
-    @property
     def shape(self) -> tuple[int, ...]:
         """The lengths of the axes."""
         try:
