@@ -131,3 +131,26 @@ def test_the_test_notices_what_is_wrong():
 def test_the_picture_of_readme_is_the_one_the_code_makes():
     drawn = runpy.run_path(str(ROOT / "docs" / "make_pictures.py"))["drawing"]()
     assert (ROOT / "docs" / "pictures" / "neuron.dot").read_text(encoding="utf-8") == drawn.source
+
+
+def changed(picture, other, side=13):
+    """The share of small squares whose mean colour is another; a letter that sits a pixel further changes none."""
+    squares = []
+    for image in (picture, other):
+        height, width = (n // side for n in image.shape[:2])
+        cut = image[: height * side, : width * side, :3]
+        squares.append(cut.reshape(height, side, width, side, 3).mean((1, 3)))
+    return (abs(squares[0] - squares[1]).max(2) > 0.15).mean()
+
+
+def test_the_pictures_of_the_lessons_are_the_ones_the_code_makes():
+    image = pytest.importorskip(
+        "matplotlib.image", reason="the pictures are drawn with matplotlib: pip install 'chainrule[train]'"
+    )
+    for name, figure in runpy.run_path(str(ROOT / "docs" / "make_pictures.py"))["by_hand"]():
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format="png", dpi=130)
+        drawn.seek(0)
+        now, committed = image.imread(drawn), image.imread(ROOT / "docs" / "pictures" / f"{name}.png")
+        assert now.shape == committed.shape, name
+        assert changed(now, committed) < 0.002, f"{name}: run python docs/make_pictures.py"

@@ -98,9 +98,9 @@ def on_tensors(p, X, Y):
     return t
 
 
-def batch(n=32, seed=0, hidden=64, embedding=10):
-    """A batch of n examples and fresh parameters: (parameters, X, Y)."""
-    X, Y, letters = examples(words()[:2000])
+def batch(n=32, seed=0, hidden=64, embedding=10, chosen=None):
+    """A batch of n examples and fresh parameters: (parameters, X, Y); of the words chosen (default: the first of `words`)."""
+    X, Y, letters = examples(words()[:2000] if chosen is None else chosen)
     rng = np.random.default_rng(seed)
     rows = rng.integers(0, len(X), n)
     return parameters(len(letters), rng, embedding, hidden), X[rows], Y[rows]
