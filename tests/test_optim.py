@@ -11,7 +11,19 @@ import torch
 
 from chainrule import Value, optim
 from chainrule.errors import InputError, ModelFileError, NonFiniteError
-from chainrule.optim import SGD, Adam, AdamW, CosineAnnealingLR, LinearLR, SequentialLR, StepLR
+from chainrule.nn import MLP
+from chainrule.optim import (
+    SGD,
+    Adam,
+    AdamW,
+    CosineAnnealingLR,
+    LinearLR,
+    SequentialLR,
+    StepLR,
+    clip_grad_norm,
+    clip_grad_value,
+)
+from chainrule.tensor import Tensor
 
 START = [1.0, -2.0, 0.5, 3.0]
 STEPS = 20
@@ -196,7 +208,7 @@ def test_every_hyper_parameter_changes_a_step(kind, hyper, name, value):
 
 
 def test_no_hyper_parameter_is_forgotten_above():
-    kinds = [kind for name in optim.__all__ if (kind := getattr(optim, name)).HYPER]
+    kinds = [kind for name in optim.__all__ if getattr(kind := getattr(optim, name), "HYPER", None)]
     assert {kind: set(kind.HYPER) for kind in kinds} == {
         kind: {name for _, name, _ in changes} for kind, changes in CHANGES.items()
     }
@@ -517,3 +529,168 @@ def test_training_of_float32_tensors_resumes_to_the_last_digit(make):
     train(again, second, 5)
     assert again.dtype == np.float32
     assert again.tolist() == straight.tolist()
+
+
+# ---- clipping -------------------------------------------------------------------------------------------------------
+
+NORMS = [2.0, 1, 3.5, 0.5, 0, math.inf, "inf", -math.inf, -1.0]
+
+
+def clippable(draw, dtype=np.float64):
+    """Drawn gradients as (ours, torch's): Values, Tensors of drawn shapes, and some that no backward pass has reached."""
+    shapes = [None, (), (3,), (2, 1, 3), (0, 2), None, (1,)]
+    ours, theirs = [], []
+    for shape in draw.permutation(np.array(shapes, dtype=object))[: draw.integers(1, 8)]:
+        scale = 10.0 ** draw.integers(-3, 4)
+        g = draw.normal(size=shape or ()) * scale
+        mine = Value(1.0) if shape is None else Tensor(np.ones(shape, dtype), requires_grad=True)
+        kind = torch.float32 if dtype == np.float32 and shape is not None else torch.float64
+        its = torch.ones(shape or (), dtype=kind, requires_grad=True)
+        if draw.random() < 0.8:
+            mine.grad, its.grad = float(g) if shape is None else g, torch.tensor(np.asarray(g), dtype=kind)
+        ours.append(mine)
+        theirs.append(its)
+    return ours, theirs
+
+
+def same_gradients(ours, theirs, rtol=1e-12):
+    for mine, its in zip(ours, theirs, strict=True):
+        g = mine.grad if not isinstance(mine, Value) or mine.has_grad else None
+        assert (g is None) == (its.grad is None)
+        if g is not None:
+            assert np.shape(g) == tuple(its.grad.shape)
+            np.testing.assert_allclose(g, its.grad.numpy(), rtol=rtol, atol=0)
+
+
+@pytest.mark.parametrize("norm_type", NORMS, ids=str)
+@pytest.mark.parametrize("max_norm", [0.0, 0.3, 5.0, 1e9, math.inf])
+def test_clip_grad_norm_is_torchs(norm_type, max_norm):
+    draw = np.random.default_rng([NORMS.index(norm_type), int(min(max_norm * 10, 1e6))])
+    clipped = 0
+    for _ in range(25):
+        ours, theirs = clippable(draw)
+        # torch refuses the infinity norm of a tensor without elements; to us it adds nothing to the others.
+        expected = torch.nn.utils.clip_grad_norm_([p for p in theirs if p.numel()], max_norm, norm_type).item()
+        found = clip_grad_norm(ours, max_norm, norm_type)
+        assert type(found) is float
+        assert found == pytest.approx(expected, rel=1e-12)
+        same_gradients(ours, theirs)
+        clipped += found > max_norm
+    assert clipped or max_norm >= 5.0
+
+
+def test_clip_grad_norm_of_float32_keeps_the_dtype():
+    draw = np.random.default_rng(0)
+    for _ in range(20):
+        ours, theirs = clippable(draw, np.float32)
+        expected = torch.nn.utils.clip_grad_norm_(theirs, 0.5).item()
+        assert clip_grad_norm(ours, 0.5) == pytest.approx(expected, rel=1e-6)
+        same_gradients(ours, theirs, rtol=1e-5)
+        assert all(p.grad.dtype == np.float32 for p in ours if isinstance(p, Tensor) and p.grad is not None)
+
+
+@pytest.mark.parametrize("clip_value", [0.0, 0.3, 5, math.inf])
+def test_clip_grad_value_is_torchs(clip_value):
+    draw = np.random.default_rng(5)
+    for _ in range(25):
+        ours, theirs = clippable(draw)
+        if any(p.grad is not None for p in theirs):  # else torch fails
+            torch.nn.utils.clip_grad_value_(theirs, clip_value)
+        assert clip_grad_value(ours, clip_value) is None
+        same_gradients(ours, theirs, rtol=0)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("norm_type", [2.0, 1.0, math.inf])
+def test_clipping_of_what_is_not_finite_is_torchs(bad, norm_type):
+    def pair():
+        ours = [Value(1.0), Value(1.0), Tensor([1.0, 1.0], requires_grad=True)]
+        theirs = [torch.ones(n, dtype=torch.float64, requires_grad=True) for n in ((), (), 2)]
+        for mine, its, g in zip(ours, theirs, (3.0, bad, [1.0, bad]), strict=True):
+            mine.grad, its.grad = g, torch.tensor(g, dtype=torch.float64)
+        return ours, theirs
+
+    ours, theirs = pair()
+    with pytest.raises(NonFiniteError, match=r"^the norm of the gradients is (nan|inf), so it cannot be clipped; no gradient"):
+        clip_grad_norm(ours, 1.0, norm_type, error_if_nonfinite=True)
+    same_gradients(ours, theirs)
+    expected = torch.nn.utils.clip_grad_norm_(theirs, 1.0, norm_type).item()
+    assert clip_grad_norm(ours, 1.0, norm_type) == pytest.approx(expected, nan_ok=True)
+    same_gradients(ours, theirs)
+    ours, theirs = pair()
+    clip_grad_value(ours, 2.0)
+    torch.nn.utils.clip_grad_value_(theirs, 2.0)
+    same_gradients(ours, theirs)
+
+
+def test_one_parameter_or_any_iterable_may_be_clipped():
+    w = Tensor([3.0, 4.0], requires_grad=True)
+    for given in (w, [w], (w,), iter([w]), {w}):
+        w.grad = np.array([3.0, 4.0])
+        assert clip_grad_norm(given, 1.0) == 5.0
+        np.testing.assert_allclose(w.grad, [0.6, 0.8], rtol=1e-6)
+    x = Value(1.0)
+    assert clip_grad_norm(x, 1.0) == clip_grad_norm([], 1.0) == 0.0
+    assert not x.has_grad
+    x.grad = -7.0
+    clip_grad_value(x, 2)
+    assert x.grad == -2.0
+
+
+def test_norms_beyond_the_squares_of_floats():
+    x, y = Value(1.0), Tensor([1.0], dtype="float32", requires_grad=True)
+    x.grad, y.grad = 3e200, [4e30]
+    assert clip_grad_norm([x, y], math.inf) == 3e200
+    assert clip_grad_norm(y, math.inf) == pytest.approx(4e30, rel=1e-6)
+    tiny = [Value(1.0), Value(1.0)]
+    tiny[0].grad, tiny[1].grad = 3e-200, 4e-200
+    assert clip_grad_norm(tiny, 1.0) == pytest.approx(5e-200, rel=1e-15)
+    clip_grad_value(y, 1e300)
+    assert y.grad.tolist() == [np.float32(4e30)]
+
+
+def test_clipping_leaves_the_arrays_of_others_alone():
+    w, g = Tensor([1.0, 1.0], requires_grad=True), np.array([30.0, 40.0])
+    w.grad = g
+    clip_grad_norm(w, 1.0)
+    clip_grad_value(w, 0.1)
+    assert g.tolist() == [30.0, 40.0]
+
+
+@pytest.mark.parametrize("clip", [clip_grad_norm, clip_grad_value])
+def test_clipped_training_is_torchs(clip):
+    """A step of 40 would be taken; the clipped one is torch's to the last digits."""
+    theirs_of = {clip_grad_norm: torch.nn.utils.clip_grad_norm_, clip_grad_value: torch.nn.utils.clip_grad_value_}[clip]
+    ours, theirs = values(), tensors()
+    for k in range(STEPS):
+        for xs, step, clipping in ((ours, SGD(ours, lr=0.1), clip), (theirs, torch.optim.SGD(theirs, lr=0.1), theirs_of)):
+            step.zero_grad()
+            loss_of(xs, k).backward()
+            clipping(xs, 0.5)
+            step.step()
+    assert [x.data for x in ours] == pytest.approx([x.item() for x in theirs], rel=1e-12)
+    assert [x.data for x in ours] != START
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda: clip_grad_norm(values(), -1.0), "max_norm must be a number of at least 0, not -1.0"),
+        (lambda: clip_grad_norm(values(), math.nan), "max_norm must be a number of at least 0, not nan"),
+        (lambda: clip_grad_norm(values(), "1"), "max_norm must be a number of at least 0, not '1'"),
+        (lambda: clip_grad_norm(values(), 1.0, "two"), "norm_type must be a number or 'inf', not 'two'"),
+        (lambda: clip_grad_norm(values(), 1.0, math.nan), "norm_type must be a number or 'inf', not nan"),
+        (lambda: clip_grad_norm(values(), 1.0, error_if_nonfinite=1), "error_if_nonfinite must be True or False, not 1"),
+        (lambda: clip_grad_value(values(), -0.5), "clip_value must be a number of at least 0, not -0.5"),
+        (lambda: clip_grad_value(values(), None), "clip_value must be a number of at least 0, not None"),
+        (lambda: clip_grad_norm(MLP(1, [1]), 1.0), r"clip_grad_norm takes .* model.parameters\(\) gives, not MLP"),
+        (lambda: clip_grad_value({"w": Value(1.0)}, 1.0), r"clip_grad_value takes .*, not dict"),
+        (lambda: clip_grad_norm([1.0], 1.0), "clip_grad_norm: a parameter has .data and .grad, as a Value has; float has not"),
+        (lambda: clip_grad_norm(Value(1.0) * 2, 1.0), "is the result of an operation, whose gradient no step uses"),
+        (lambda: clip_grad_value([x := Value(1.0), x], 1.0), "a parameter is in the list twice"),
+    ],
+)
+def test_wrong_arguments_of_clipping(wrong, message):
+    with pytest.raises(InputError, match=message) as caught:
+        wrong()
+    assert "\n" not in str(caught.value)
