@@ -76,7 +76,9 @@ def test_version(run):
     assert run("--version") == (0, f"chainrule {chainrule.__version__}\n", "")
 
 
-@pytest.mark.parametrize("args", [(), ("--help",), ("-h",), ("train", "--help"), ("predict", "-h"), ("info", "--help")])
+@pytest.mark.parametrize(
+    "args", [(), ("--help",), ("-h",), ("train", "--help"), ("predict", "-h"), ("sample", "-h"), ("info", "--help")]
+)
 def test_help(run, args):
     code, out, err = run(*args)
     assert (code, err) == (0, "")
@@ -86,9 +88,9 @@ def test_help(run, args):
 
 
 def test_the_examples_of_the_help_are_valid():
-    for command in ("train", "predict"):
+    for command in ("train", "predict", "sample"):
         for line in commands.cli.commands[command].epilog.splitlines():
-            words = line.partition("<")[0].split()  # the shell takes the rest
+            words = re.split("[<>]", line)[0].split()  # the shell takes the rest
             if words[:1] == ["chainrule"]:
                 commands.cli.commands[command].make_context(command, words[2:])
 
@@ -97,6 +99,7 @@ def test_every_option_has_help_and_is_a_setting():
     options = [p for p in commands.cli.commands["train"].params if isinstance(p, click.Option)]
     assert all(p.help for p in options)
     settings = {field.name for field in dataclasses.fields(Config)} - {"data", "output_activation"}
+    settings |= {"file", "context", "embedding"}  # of names
     assert {p.name for p in options} == settings | {"out", "force", "resume", "checkpoint_every", "quiet"}
 
 
@@ -104,7 +107,7 @@ def test_every_option_has_help_and_is_a_setting():
     ("args", "words"),
     [
         (["trian", "moons"], "there is no command 'trian'; did you mean 'train'?"),
-        (["zzz"], "there is no command 'zzz' (commands: info, predict, train)"),
+        (["zzz"], "there is no command 'zzz' (commands: info, predict, sample, train)"),
         (["train", "moons", "--stpes", "3"], "no such option '--stpes'; did you mean '--steps'?"),
         (["train", "moons", "--test", "0.5"], "no such option '--test'; did you mean '--test-fraction'?"),
         (["train", "moons", "--zzz"], "no such option '--zzz'; see chainrule train --help"),

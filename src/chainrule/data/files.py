@@ -84,7 +84,7 @@ def read_rows(path: str | Path, names: Sequence[str] = ()) -> Rows:
     names: column names that are expected; where the first line holds one, it is a header.
     """
     name = "standard input" if str(path) == "-" else Path(path).name
-    rows = list(_split_lines(name, _text(name, _content(Path(path)))))
+    rows = list(_split_lines(name, text_of(name, content_of(Path(path), "a CSV file"))))
     if not rows:
         raise DataError(f"{name}, line 1: the file is empty")
     width = len(rows[0].cells)
@@ -136,7 +136,8 @@ def parse_number(cell: str) -> float | None:
         return None
 
 
-def _content(path: Path) -> bytes:
+def content_of(path: Path, wanted: str) -> bytes:
+    """The bytes of a file, `-` for standard input; DataError when it cannot be read. wanted: what it should be, in words."""
     if str(path) == "-":
         return sys.stdin.buffer.read()
     try:
@@ -144,7 +145,7 @@ def _content(path: Path) -> bytes:
     except FileNotFoundError:
         raise DataError(f"there is no file {path}{did_you_mean(path.name, _siblings(path))}") from None
     except IsADirectoryError:
-        raise DataError(f"{path} is a folder, not a CSV file") from None
+        raise DataError(f"{path} is a folder, not {wanted}") from None
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from None
 
@@ -157,7 +158,8 @@ def _siblings(path: Path) -> list[str]:
         return []
 
 
-def _text(name: str, raw: bytes) -> str:
+def text_of(name: str, raw: bytes) -> str:
+    """UTF-8 text without its byte order mark; DataError naming the line of the first byte that is none."""
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

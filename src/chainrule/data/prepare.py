@@ -11,9 +11,15 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from chainrule.data.dataset import Dataset
 from chainrule.errors import DataError, InputError
+
+Array = npt.NDArray[Any]
 
 
 def shuffled(count: int, seed: int, purpose: str) -> list[int]:
@@ -127,6 +133,30 @@ def batch(step: int, size: int, count: int, seed: int) -> list[int]:
     if size == count:
         return list(range(count))
     return [_epoch(count, seed, k // count)[k % count] for k in range(step * size, (step + 1) * size)]
+
+
+def drawn_batch(step: int, size: int, count: int, seed: int) -> Array:
+    """The sample numbers of a step, each drawn from all `count`, so that one may come twice; shape (size,), int64.
+
+    step: counted from 0. Like `batch` a pure function: the draws of a step depend on nothing that came before.
+
+    >>> drawn_batch(5, 4, 1000, 42).tolist() == drawn_batch(5, 4, 1000, 42).tolist()
+    True
+    """
+    if size < 1 or count < 1:
+        raise InputError(f"a batch needs a size of at least 1 and something to draw from, not {size!r} of {count!r}")
+    # Drawn in blocks, because starting a generator takes longer than a block of draws.
+    steps = max(1, DRAWS_PER_BLOCK // size)
+    rows: Array = _draws(step // steps, steps, size, count, seed)[step % steps]
+    return rows
+
+
+DRAWS_PER_BLOCK = 8192
+
+
+@functools.lru_cache(maxsize=2)
+def _draws(block: int, steps: int, size: int, count: int, seed: int) -> Array:
+    return np.random.default_rng([seed, block]).integers(0, count, (steps, size))
 
 
 @functools.lru_cache(maxsize=2)  # a batch touches at most two epochs

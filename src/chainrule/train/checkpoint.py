@@ -1,8 +1,8 @@
 """The whole state of a run in one file: `encode` and `restore`.
 
 The file holds weights, optimiser, settings, the history that metrics.csv shows, and a fingerprint of the data. There is
-no generator to save: batches and the learning rate are functions of the step (loop.py). Imports data,
-nn, native, errors, and config, loop, model, tensorfile beside it.
+no generator to save: batches and the learning rate are functions of the step. It is the same for every kind of run (kinds.py).
+Imports nn, errors, and kinds, model, tensorfile beside it.
 """
 
 from pathlib import Path
@@ -10,33 +10,50 @@ from typing import Any
 
 import numpy as np
 
-from chainrule import native
-from chainrule.data import Dataset
 from chainrule.errors import ChainruleError, ModelFileError
 from chainrule.nn import modelfile
 from chainrule.train import tensorfile
-from chainrule.train.config import Config
-from chainrule.train.loop import Record, Trainer
+from chainrule.train.kinds import Trainer, kind_of
 from chainrule.train.model import load_weights
 
-WEIGHTS, HISTORY = "weights/", "history/"
+WEIGHTS, HISTORY, MEMORY = "weights/", "history/", "memory/"
 
 
 def encode(trainer: Trainer) -> bytes:
     """The content of checkpoint.safetensors."""
-    weights = modelfile.fold(trainer.model.net.state_dict())
-    columns = zip(*trainer.history, strict=True) if trainer.history else [()] * len(Record._fields)
+    weights, fields = modelfile.fold(trainer.net.state_dict()), trainer.record_type._fields
+    columns = zip(*trainer.history, strict=True) if trainer.history else [()] * len(fields)
     tensors = {WEIGHTS + name: tensor for name, tensor in weights.items()}
-    for name, column in zip(Record._fields, columns, strict=True):
+    for name, column in zip(fields, columns, strict=True):
         tensors[HISTORY + name] = np.array(column, dtype=np.float64)
     facts = {
-        "step": trainer.step,
+        **trainer.progress(),
         "config": trainer.config.as_dict(),
-        "optimizer": trainer.optimizer.state_dict(),
+        "optimizer": _without_arrays(trainer.optimizer.state_dict(), tensors),
         "fingerprint": trainer.fingerprint,
-        "engine": native.status()["engine"],  # the last digits of a run may depend on it
+        "engine": trainer.engine,
     }
     return tensorfile.encode("checkpoint", facts, tensors)
+
+
+def _without_arrays(state: dict[str, Any], tensors: tensorfile.Tensors) -> dict[str, Any]:
+    """An optimiser's state whose arrays are among the tensors instead, each with its name in its place."""
+    memory: dict[str, list[Any]] = {}
+    for name, entries in state["memory"].items():
+        memory[name] = list(entries)
+        for i, entry in enumerate(entries):
+            if isinstance(entry, (list, np.ndarray)):
+                memory[name][i] = f"{MEMORY}{name}/{i}"
+                tensors[memory[name][i]] = np.array(entry, dtype=np.float64)
+    return {**state, "memory": memory}
+
+
+def _with_arrays(state: dict[str, Any], tensors: tensorfile.Tensors) -> dict[str, Any]:
+    memory = {
+        name: [tensors[entry] if isinstance(entry, str) else entry for entry in entries]
+        for name, entries in state["memory"].items()
+    }
+    return {**state, "memory": memory}
 
 
 class Checkpoint:
@@ -48,11 +65,16 @@ class Checkpoint:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.facts, self.tensors = tensorfile.read(path, "checkpoint")
-        self.config = Config.from_dict(self.facts.get("config"))
+        self.kind = kind_of(self.facts.get("config"))
+        self.config: Any = self.kind.settings.from_dict(self.facts.get("config"))
         self.engine = self.facts.get("engine")
 
-    def restore(self, config: Config, points: Dataset) -> Trainer:
-        """A Trainer in the state of the checkpoint.
+    def load(self, config: Any, folder: Path) -> Any:
+        """The data to go on with. config: the settings; folder: of the run."""
+        return self.kind.load(config, folder, self.facts.get("fingerprint"))
+
+    def restore(self, config: Any, points: Any) -> Trainer:
+        """A trainer in the state of the checkpoint.
 
         config: the settings to go on with; equal to those of the checkpoint but for `steps`. points: their data.
 
@@ -60,23 +82,20 @@ class Checkpoint:
         """
         if points.fingerprint != self.facts.get("fingerprint"):
             raise ModelFileError(f"{self.path}: the data of {points.name} are not those that the run began with")
-        trainer = Trainer(config, points)
-        load_weights(self.path, trainer.model.net, self._part(WEIGHTS))
+        trainer = self.kind.trainer(config, points)
+        load_weights(self.path, trainer.net, self._part(WEIGHTS))
         try:
-            trainer.optimizer.load_state_dict(self.facts["optimizer"])
-            trainer.history = self._history()
+            trainer.optimizer.load_state_dict(_with_arrays(self.facts["optimizer"], self.tensors))
+            trainer.restore_progress(self.facts, self._history(trainer.record_type))
         except ChainruleError as error:
             raise ModelFileError(f"{self.path}: the state of the run does not hold together: {error}") from None
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError):
             raise ModelFileError(f"{self.path}: the state of the run does not hold together: a part is malformed") from None
         return trainer
 
     def _part(self, prefix: str) -> tensorfile.Tensors:
         return {name.removeprefix(prefix): x for name, x in self.tensors.items() if name.startswith(prefix)}
 
-    def _history(self) -> list[Record]:
-        columns: list[list[Any]] = [self._part(HISTORY)[name].tolist() for name in Record._fields]
-        history = [Record(int(step), *numbers) for step, *numbers in zip(*columns, strict=True)]
-        if [record.step for record in history] != list(range(self.facts["step"])):
-            raise ModelFileError("its history has gaps")
-        return history
+    def _history(self, record: Any) -> list[Any]:
+        columns: list[list[Any]] = [self._part(HISTORY)[name].tolist() for name in record._fields]
+        return [record(int(step), *numbers) for step, *numbers in zip(*columns, strict=True)]

@@ -1,4 +1,4 @@
-"""The commands of the command line: `train`, `predict`, `info`, as a click group `cli`.
+"""The commands of the command line: `train`, `predict`, `sample`, `info`, as a click group `cli`.
 
 Each reads its options, calls the package that does the work, and words the answer. What goes wrong is raised: cli.py, which
 runs this, makes it one sentence and an exit code. Sits on top of everything.
@@ -29,12 +29,13 @@ from chainrule.errors import DataError, InputError, RunError, did_you_mean
 from chainrule.nn.perceptron import ACTIVATIONS
 from chainrule.train import progress
 from chainrule.train import run as training
-from chainrule.train.config import BATCH_LR, BATCH_STEPS, OPTIMIZERS, configure
+from chainrule.train.config import BATCH_LR, BATCH_STEPS, NETS, OPTIMIZERS, configure
 from chainrule.train.folder import as_path, write
-from chainrule.train.loop import Trainer
+from chainrule.train.kinds import Report, Trainer
 from chainrule.train.model import Model
+from chainrule.train.names.lists import words_of_run
+from chainrule.train.names.model import NamesModel
 from chainrule.train.objectives import OBJECTIVES, SHORT_NAMES, fitting
-from chainrule.train.remarks import remarks
 from chainrule.train.run import Outcome
 
 EPILOG = """\b
@@ -42,6 +43,8 @@ Examples:
   chainrule train moons
   chainrule train points.csv --target label
   chainrule predict runs/points-001 new.csv -o answers.csv
+  chainrule train names
+  chainrule sample runs/names-001 -n 20
 
 `chainrule COMMAND --help` tells more about a command."""
 
@@ -66,7 +69,7 @@ class _Commands(click.Group):
 @click.version_option(__version__, prog_name="chainrule", message="%(prog)s %(version)s")
 @click.pass_context
 def cli(ctx: click.Context, /) -> None:
-    """Train small nets, one scalar at a time, and use them."""
+    """Train small nets, of scalars or of tensors, and use them."""
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
 
@@ -124,9 +127,11 @@ TRAIN_EPILOG = """\b
 Examples:
   chainrule train moons
   chainrule train circles --samples 200 --noise 0.15 --seed 7
-  chainrule train digits --hidden 32 --steps 1000
+  chainrule train digits
   chainrule train points.csv --target label --test-fraction 0.3
   chainrule train houses.csv --target price --task regression
+  chainrule train names
+  chainrule train names --data towns.txt --steps 20000
   chainrule train --resume runs/moons-001"""
 
 CAN_CHANGE_ON_RESUME = {"resume", "steps", "checkpoint_every", "quiet", "source"}
@@ -134,6 +139,12 @@ CAN_CHANGE_ON_RESUME = {"resume", "steps", "checkpoint_every", "quiet", "source"
 
 @cli.command(epilog=TRAIN_EPILOG)
 @click.argument("source", required=False)
+@click.option(
+    "--data",
+    "file",
+    metavar="FILE",
+    help="With names: the list of words, one per line.  [default: the English first names of Faker]",
+)
 @click.option("--target", metavar="COLUMN", help="Column of a CSV file to learn: its name, or its position from 1.")
 @click.option("--columns", callback=_names, metavar="A,B", help="Columns to learn from.  [default: all others]")
 @click.option(
@@ -144,7 +155,7 @@ CAN_CHANGE_ON_RESUME = {"resume", "steps", "checkpoint_every", "quiet", "source"
 )
 @click.option("--samples", type=int, metavar="N", help="Size of a data set.  [default: 100; digits and iris: all]")
 @click.option("--noise", type=float, metavar="X", help="Noise of moons, circles and blobs.  [default: 0.1; blobs: 1.0]")
-@click.option("--seed", type=int, metavar="N", help="Of data, split, weights and batches.  [default: 1337]")
+@click.option("--seed", type=int, metavar="N", help="Of data, split, weights and batches.  [default: 1337; names: 42]")
 @click.option(
     "--test-fraction",
     type=float,
@@ -156,7 +167,20 @@ CAN_CHANGE_ON_RESUME = {"resume", "steps", "checkpoint_every", "quiet", "source"
     default=None,
     help="Give features mean 0 and deviation 1.  [default: yes; moons, circles, lecture: no]",
 )
-@click.option("--hidden", callback=_sizes, metavar="N,N", help="Hidden layers; none: a linear model.  [default: 16,16]")
+@click.option(
+    "--net",
+    callback=_one_of(*NETS),
+    metavar="NAME",
+    help=f"What it is made of, {_either(NETS)}: tensors are faster for batches.  [default: digits: tensor; else scalar]",
+)
+@click.option(
+    "--hidden",
+    callback=_sizes,
+    metavar="N,N",
+    help="Hidden layers; none: a linear model.  [default: 16,16; digits: 64; names: 200]",
+)
+@click.option("--context", type=int, metavar="N", help="With names: characters seen before the one to tell.  [default: 3]")
+@click.option("--embedding", type=int, metavar="N", help="With names: numbers that stand for a character.  [default: 10]")
 @click.option(
     "--activation",
     callback=_one_of(*ACTIVATIONS),
@@ -181,8 +205,8 @@ CAN_CHANGE_ON_RESUME = {"resume", "steps", "checkpoint_every", "quiet", "source"
     "--lr",
     type=float,
     metavar="X",
-    help="First learning rate; it falls in a line to a tenth.  [default: adam: 0.02; sgd: 0.1; moons, circles: 1.0, "
-    f"or {BATCH_LR:g} with --batch-size]",
+    help="First learning rate; it falls in a line to a tenth, for names halfway in one step.  [default: adam: 0.02; sgd: 0.1; "
+    f"digits: 0.01; moons, circles: 1.0, or {BATCH_LR:g} with --batch-size]",
 )
 @click.option("--momentum", type=float, metavar="X", help="Of sgd.  [default: 0]")
 @click.option("--weight-decay", type=float, metavar="X", help="As in PyTorch.  [default: 0; adamw: 0.01]")
@@ -190,10 +214,14 @@ CAN_CHANGE_ON_RESUME = {"resume", "steps", "checkpoint_every", "quiet", "source"
     "--steps",
     type=int,
     metavar="N",
-    help=f"How many updates.  [default: moons, circles, blobs: 100, times {BATCH_STEPS} with --batch-size; files: 300]",
+    help=f"How many updates.  [default: moons, circles, blobs: 100, times {BATCH_STEPS} with --batch-size; iris: 200; "
+    "files: 300; digits: 1500; names: 200000, for a short list 36 passes]",
 )
 @click.option(
-    "--batch-size", type=int, metavar="N", help="Samples per step.  [default: all; digits, iris, files of more than 64: 32]"
+    "--batch-size",
+    type=int,
+    metavar="N",
+    help="Samples per step.  [default: all; digits, iris, names, files of more than 64: 32]",
 )
 @click.option("--out", callback=_folder, metavar="DIR", help="The run folder.  [default: runs/NAME-001, ...]")
 @click.option("--force", is_flag=True, help="Replace the run that is in --out, once this one is complete.")
@@ -210,12 +238,16 @@ CAN_CHANGE_ON_RESUME = {"resume", "steps", "checkpoint_every", "quiet", "source"
 def train(ctx: click.Context, /, source: str | None, resume: Path | None, quiet: bool, **options: Any) -> None:
     """Train a net on SOURCE and leave a run folder.
 
-    SOURCE is a data set (blobs, circles, digits, iris, lecture, moons) or a CSV file of numbers, in which --target names
-    the column to learn. Text in it means classes; so do numbers when there are two different ones, or up to 20 that are
+    SOURCE is a data set (blobs, circles, digits, iris, lecture, moons), names, or a CSV file of numbers, in which --target
+    names the column to learn. Text in it means classes; so do numbers when there are two different ones, or up to 20 that are
     whole and repeat; other numbers are a regression, in which a cell of text is a fault.
 
+    With names the net learns to spell: from the English first names of Faker, or from --data, a text file with one word per
+    line in any alphabet. Of the options, --context, --embedding, --hidden, --batch-size, --lr, --steps and --seed are for it.
+
     The folder gets config.json, heldout.csv, metrics.csv, loss.png, decision_boundary.png (for two features), graph.dot and
-    graph.svg (one neuron) and model.safetensors. Checkpoints are taken on the way: Ctrl-C loses nothing, a crash next to nothing.
+    graph.svg (one neuron of scalars) and model.safetensors; of names the words of each part, and embedding.png. Checkpoints are
+    taken on the way: Ctrl-C loses nothing, a crash next to nothing.
     """
     showing: dict[str, Any] = {"checkpoint_every": options.pop("checkpoint_every")}
     if not quiet:
@@ -224,7 +256,9 @@ def train(ctx: click.Context, /, source: str | None, resume: Path | None, quiet:
         _expect_resumable(ctx, source)
         outcome = training.resume(resume, steps=options["steps"], **showing)
     elif source is None:
-        raise InputError("say what to train on: chainrule train moons, or chainrule train points.csv --target label")
+        raise InputError(
+            "say what to train on: chainrule train moons, chainrule train names, or chainrule train points.csv --target label"
+        )
     else:
         out, force = options.pop("out"), options.pop("force")
         outcome = training.train(*configure(source, **options), out, force=force, **showing)
@@ -240,43 +274,24 @@ def _expect_resumable(ctx: click.Context, source: str | None) -> None:
     given = [name for name in ctx.params if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
     fixed = sorted(set(given) - CAN_CHANGE_ON_RESUME)
     if fixed:
-        option = "--" + fixed[0].replace("_", "-")
+        option = next(p.opts[0] for p in ctx.command.params if p.name == fixed[0])
         raise InputError(f"{option} cannot change in a resumed run, which keeps its settings (but --steps)")
 
 
-def _announce(trainer: Trainer, folder: Path) -> None:
+def _announce(trainer: Trainer, report: Report, folder: Path) -> None:
     """Before the first step: what is trained on what, where it goes, and on which engine."""
-    config, model = trainer.config, trainer.model
-    held_out = f", {len(trainer.test)} held out" if trainer.test else ""
-    what = f"classes {_listed(model.classes, quoted=True)}" if model.classes else f"target {model.target}"
-    _say_wrapped(f"{model.data}: {len(trainer.train)} training samples{held_out}, {_listed(model.columns)}; {what}")
-    for remark in remarks(trainer):
-        _say_wrapped(f"note: {remark}")
-    sizes = ", ".join(map(str, model.sizes[1:]))
-    count = len(trainer.parameters)
-    progress.say(
-        f"MLP({model.sizes[0]}, [{sizes}]), {count:,} parameters, {config.loss} loss, {config.optimizer}, lr {config.lr:g}"
-    )
-    begun = f", from step {trainer.step}, lr {trainer.schedule.rate(trainer.step):.3g}" if trainer.step else ""
-    _say_wrapped(f"run folder {folder}, seed {config.seed}, {native.status()['engine']} engine{begun}")
+    for line in report.description():
+        _say_wrapped(line)
+    begun = f", from step {trainer.step}, lr {trainer.rate(trainer.step):.3g}" if trainer.step else ""
+    _say_wrapped(f"run folder {folder}, seed {trainer.config.seed}, {trainer.engine} engine{begun}")
 
 
 def _summarize(outcome: Outcome) -> None:
-    final, name = outcome.final, outcome.measure_name
-    if final is None:
-        return
-    _say_measure("training", name, final.measure, outcome.train_size, f", loss {final.loss:.4g}")
-    if not math.isnan(final.test_measure):
-        _say_measure("held-out", name, final.test_measure, outcome.test_size, "")
-    for note in outcome.notes:
-        _say_wrapped(note)
-    names = sorted(path.name for path in outcome.folder.iterdir() if not path.name.startswith("."))
-    _say_wrapped(f"{outcome.folder} holds {', '.join(names)}")
-
-
-def _say_measure(part: str, name: str, measure: float, size: int, more: str) -> None:
-    count = f"{round(measure * size)} of {size}" if name == "accuracy" else f"all {size} samples"
-    progress.say(f"{part} {progress.measure_in_words(name, measure)} ({count}){more}")
+    for line in (*outcome.result, *outcome.notes):
+        _say_wrapped(line)
+    if outcome.final is not None:
+        names = sorted(path.name for path in outcome.folder.iterdir() if not path.name.startswith("."))
+        _say_wrapped(f"{outcome.folder} holds {', '.join(names)}")
 
 
 def _say_wrapped(line: str) -> None:
@@ -304,12 +319,12 @@ Examples:
 
 @cli.command(epilog=PREDICT_EPILOG)
 @click.argument("run", type=click.Path(path_type=Path))
-@click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
+@click.argument("file", required=False, type=click.Path(path_type=Path, allow_dash=True))
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Where to write.  [default: standard output]"
 )
 @click.option("--force", is_flag=True, help="Replace the file that is in --output.")
-def predict(run: Path, file: Path, output: Path | None, force: bool) -> None:
+def predict(run: Path, file: Path | None, output: Path | None, force: bool) -> None:
     """Predict each row of a CSV file with a trained net.
 
     RUN is a run folder or a model.safetensors. FILE, or - for standard input, needs the columns that the net was trained on,
@@ -319,6 +334,10 @@ def predict(run: Path, file: Path, output: Path | None, force: bool) -> None:
     loss, one `probability_CLASS` per class, and after max_margin or mse one `score` (above 0: the second class). When
     FILE has the target too, the share of right predictions (or the error) is told on standard error.
     """
+    if file is None:
+        if run.exists():
+            Model.load(run)  # raises, with what to use instead, for a run of names
+        raise click.UsageError("missing argument 'FILE'", click.get_current_context())
     if output is not None:
         _expect_free(output, file, force)
     model = Model.load(run)
@@ -416,9 +435,45 @@ def _same_class(name: str, cell: str) -> bool:
     return name == cell or (number is not None and number == files.parse_number(cell))
 
 
+# ---- sample ----------------------------------------------------------------------------------------------------------
+
+SAMPLE_EPILOG = """\b
+Examples:
+  chainrule sample runs/names-001
+  chainrule sample runs/names-001 -n 100 --seed 1 > made-up.txt
+  chainrule sample runs/names-001 --new --temperature 0.8"""
+
+
+@cli.command(epilog=SAMPLE_EPILOG)
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("-n", "--count", type=int, default=20, metavar="N", help="How many words.  [default: 20]")
+@click.option(
+    "--temperature",
+    type=float,
+    default=1.0,
+    metavar="T",
+    help="Above 0; below 1 the words are more usual, above 1 more daring.  [default: 1.0]",
+)
+@click.option("--seed", type=int, metavar="N", help="The same words for the same seed.  [default: new ones each time]")
+@click.option("--new", is_flag=True, help="Only words that are not in the list of the run, each once.")
+def sample(run: Path, count: int, temperature: float, seed: int | None, new: bool) -> None:
+    """Make up words with a net that was trained on names, one per line.
+
+    RUN is a run folder or its model.safetensors. With a seed, a larger -n gives the same words first. No word is longer than
+    100 characters. The list of the run, its held-out words too, is what --new compares with; it is in RUN (words-*.txt).
+    """
+    if not run.exists():
+        siblings = [path.name for path in run.parent.iterdir()] if run.parent.is_dir() else []
+        raise RunError(f"there is no run {run}{did_you_mean(run.name, siblings)}")
+    model = NamesModel.load(run)
+    words = model.sample(count, temperature=temperature, seed=seed, new=words_of_run(run, model) if new else None)
+    # UTF-8 like every file, whatever the terminal's encoding.
+    click.echo("".join(word + "\n" for word in words).encode(), nl=False)
+
+
 # ---- info -----------------------------------------------------------------------------------------------------------
 
-PACKAGES = ("numpy", "click", "matplotlib", "rich", "safetensors", "scikit-learn", "torch")
+PACKAGES = ("numpy", "click", "matplotlib", "rich", "safetensors", "scikit-learn", "faker", "torch")
 
 
 @cli.command()
@@ -469,12 +524,6 @@ def _cpu() -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' * (number != 1)}"
-
-
-def _listed(names: tuple[str, ...], quoted: bool = False) -> str:
-    short = [name if len(name) <= 30 else name[:14] + "..." + name[-13:] for name in names]
-    shown = [repr(name) for name in short] if quoted else short
-    return ", ".join(shown) if len(shown) <= 6 else f"{', '.join(shown[:5])}, ... {len(shown) - 5} more"
 
 
 def _aside(line: str) -> None:

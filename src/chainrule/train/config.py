@@ -5,15 +5,16 @@ nothing chosen gives its net, its points and its losses. Imports data, nn, error
 """
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 from chainrule import data as datasets
-from chainrule.errors import ChainruleError, InputError, ModelFileError, did_you_mean
+from chainrule.errors import InputError, did_you_mean
 from chainrule.nn.perceptron import ACTIVATIONS
+from chainrule.train.names.config import CHOICES, NAMES, NamesConfig, configure_names
 from chainrule.train.objectives import OBJECTIVES, SHORT_NAMES, fitting
+from chainrule.train.settings import from_dict, not_negative, positive, whole
 
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     "sgd": {"lr": 0.1},
@@ -21,6 +22,8 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
     "adamw": {"lr": 0.02, "weight_decay": 0.01},
 }
 """The optimisers, and the defaults that go with one where it is not the data set's own."""
+
+NETS = ("scalar", "tensor")
 
 FULL_BATCH_UP_TO = 64  # files this small are trained whole; larger ones in batches of BATCH
 BATCH = 32
@@ -36,6 +39,7 @@ class Config:
     seed: of the data, the split, the weights and the batches.
     test_fraction: the share of the samples held out of training.
     standardize: whether features (and targets of a regression) are given mean 0 and deviation 1, as in the training part.
+    net: what it is made of: "scalar" takes each sample by itself, one Value at a time; "tensor" takes a batch as arrays.
     hidden: the sizes of the hidden layers. activation, output_activation: as in `chainrule.nn.MLP`.
     loss: a key of OBJECTIVES. l2: the factor of the sum of all squared parameters that is added to it.
     optimizer, momentum, weight_decay: as in `chainrule.optim`; momentum is for sgd alone.
@@ -65,6 +69,7 @@ class Config:
     weight_decay: float = 0.0
     steps: int = 300
     batch_size: int | None = None
+    net: str = "scalar"
 
     def __post_init__(self) -> None:
         for name in ("columns", "hidden"):
@@ -73,13 +78,12 @@ class Config:
         for name, known in _CHOICES.items():
             _one_of(name, getattr(self, name), known)
         for name, least in _WHOLE.items():
-            _whole(name, getattr(self, name), least)
+            whole(name, getattr(self, name), least)
         for size in self.hidden:
-            _whole("hidden", size, 1)
+            whole("hidden", size, 1)
         for name in ("lr", "l2", "momentum", "weight_decay"):
-            _not_negative(name, getattr(self, name))
-        if self.lr == 0:
-            raise InputError("lr must be above 0, or nothing is learned")
+            not_negative(name, getattr(self, name))
+        positive("lr", self.lr)
         if self.momentum >= 1:
             raise InputError(f"momentum must be below 1, not {self.momentum!r}")
         if self.momentum and self.optimizer != "sgd":
@@ -103,22 +107,14 @@ class Config:
         return self.data if self.data in datasets.NAMES else Path(self.data).stem
 
     def as_dict(self) -> dict[str, Any]:
-        """All fields, for JSON."""
-        return {name: list(x) if isinstance(x, tuple) else x for name, x in dataclasses.asdict(self).items()}
+        """All fields, for JSON; `net` where it is not "scalar", so that files from before there was a choice are read."""
+        fields = {name: list(x) if isinstance(x, tuple) else x for name, x in dataclasses.asdict(self).items()}
+        return {name: x for name, x in fields.items() if name != "net" or x != Config.net}
 
     @classmethod
     def from_dict(cls, fields: Any) -> "Config":
         """The Config of `as_dict`; ModelFileError for anything else."""
-        known = [field.name for field in dataclasses.fields(cls)]
-        if not isinstance(fields, dict) or "data" not in fields:
-            raise ModelFileError("the settings of the run cannot be read: they do not say what it is trained on")
-        unknown = next((name for name in fields if name not in known), None)
-        if unknown is not None:
-            raise ModelFileError(f"the settings of the run cannot be read: there is no setting {unknown!r}")
-        try:
-            return cls(**fields)
-        except (TypeError, ChainruleError) as error:
-            raise ModelFileError(f"the settings of the run cannot be read: {error}") from None
+        return from_dict(cls, fields)
 
 
 RECIPES: dict[str, dict[str, Any]] = {
@@ -126,7 +122,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "circles": {"optimizer": "sgd", "lr": 1.0, "steps": 100, "test_fraction": 0.0, "standardize": False},
     "blobs": {"steps": 100, "test_fraction": 0.0},
     "iris": {"steps": 200},
-    "digits": {"hidden": (16,), "steps": 600},
+    "digits": {"net": "tensor", "hidden": (64,), "lr": 0.01, "steps": 1500},
     "lecture": {
         "hidden": (4, 4),
         "activation": "tanh",
@@ -142,17 +138,25 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 """Where a data set's defaults differ from those of Config."""
 
+SCALAR_RECIPES: dict[str, dict[str, Any]] = {"digits": {"hidden": (16,), "steps": 600}}
+"""The same for sets that a net of tensors is the default for, when a net of scalars was chosen: a step takes it longer."""
+
 WHOLE = ("moons", "circles", "blobs", "lecture")
 """The sets that are trained whole by default. A batch asked for there is a noisier guide, so by default it gets
 BATCH_STEPS times as many steps and, with sgd, BATCH_LR times the learning rate: that brings moons to 100 % as well."""
 BATCH_STEPS, BATCH_LR = 3, 0.5
 
 
-def configure(source: str, **chosen: Any) -> tuple[Config, datasets.Dataset]:
+@overload
+def configure(source: Literal["names"], **chosen: Any) -> tuple[NamesConfig, datasets.Words]: ...
+@overload
+def configure(source: str, **chosen: Any) -> tuple[Config, datasets.Dataset]: ...
+def configure(source: str, **chosen: Any) -> Any:
     """The settings of a run on `source`, and its data.
 
-    source: the name of a data set or the path of a CSV file.
-    chosen: fields of Config; those left out, or None, are filled in from RECIPES, from the data, or by Config.
+    source: the name of a data set, the path of a CSV file, or "names".
+    chosen: fields of Config, or for names of NamesConfig; those left out, or None, are filled in from RECIPES, from the data,
+        or by Config.
 
     Raises InputError or DataError in one sentence.
 
@@ -162,13 +166,23 @@ def configure(source: str, **chosen: Any) -> tuple[Config, datasets.Dataset]:
     """
     known = [field.name for field in dataclasses.fields(Config)]
     for name in chosen:
-        if name not in known:
+        if name not in known and name not in CHOICES:
             raise InputError(f"unknown setting {name!r}{did_you_mean(name, known)}")
     chosen = {name: x for name, x in chosen.items() if x is not None}
+    if source == NAMES:
+        return configure_names(chosen)
+    of_names = next((name for name in chosen if name not in known), None)
+    if of_names is not None:
+        option = "data (a list of words)" if of_names == "file" else of_names
+        raise InputError(f"{option} is for runs on names (chainrule train names), not for {source}")
     if "loss" in chosen:
         chosen["loss"] = SHORT_NAMES.get(chosen["loss"], chosen["loss"])
     recipe = {**_recipe(source, chosen), **chosen}
     config = Config(data=_located(source), **recipe)
+    if source.endswith(".txt") and config.target is None and Path(source).is_file():
+        raise InputError(
+            f"say which column is to be learned (--target NAME), or for a list of words: chainrule train names --data {source}"
+        )
     points = config.load()
     return _fitted(config, points, chosen), points
 
@@ -176,6 +190,8 @@ def configure(source: str, **chosen: Any) -> tuple[Config, datasets.Dataset]:
 def _recipe(source: str, chosen: dict[str, Any]) -> dict[str, Any]:
     """The defaults for a source, with the learning rate that fits the optimiser, when that was chosen."""
     recipe = dict(RECIPES.get(source, {}))
+    if chosen.get("net", recipe.get("net")) == "scalar":
+        recipe = dict(SCALAR_RECIPES.get(source, recipe))
     if chosen.get("optimizer", recipe.get("optimizer", Config.optimizer)) != recipe.get("optimizer", Config.optimizer):
         recipe |= OPTIMIZERS.get(chosen["optimizer"], {})
     if isinstance(chosen.get("momentum"), float) and 0 < chosen["momentum"] < 1:
@@ -192,7 +208,7 @@ def _located(source: str) -> str:
     if source == "-":
         raise InputError("a run needs a file that can be read again to resume it, so not standard input: save it first")
     if not path.exists() and not path.suffix and len(path.parts) == 1:
-        hint, known = did_you_mean(source, datasets.NAMES), ", ".join(datasets.NAMES)
+        hint, known = did_you_mean(source, (*datasets.NAMES, NAMES)), ", ".join((*datasets.NAMES, NAMES))
         raise InputError(f"there is no data set and no file {source!r}{hint} (data sets: {known})")
     return str(path.absolute())
 
@@ -221,6 +237,7 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "output_activation": ACTIVATIONS,
     "optimizer": tuple(OPTIMIZERS),
     "loss": (*OBJECTIVES, None),
+    "net": NETS,
 }
 _WHOLE = {"steps": 1, "seed": 0, "batch_size": 1, "samples": 1}
 
@@ -229,13 +246,3 @@ def _one_of(name: str, x: Any, known: tuple[Any, ...]) -> None:
     if x not in known:
         words = [word for word in known if word]
         raise InputError(f"unknown {name} {x!r}{did_you_mean(x, words)} (known: {', '.join(words)})")
-
-
-def _whole(name: str, x: Any, least: int) -> None:
-    if x is not None and (isinstance(x, bool) or not isinstance(x, int) or x < least):
-        raise InputError(f"{name} must be a whole number of at least {least}, not {x!r}")
-
-
-def _not_negative(name: str, x: Any) -> None:
-    if isinstance(x, bool) or not isinstance(x, (int, float)) or not math.isfinite(x) or x < 0:
-        raise InputError(f"{name} must be a finite number of 0 or more, not {x!r}")

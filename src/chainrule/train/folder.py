@@ -20,18 +20,22 @@ FILES = (
     "checkpoint.safetensors",
     "config.json",
     "decision_boundary.png",
+    "embedding.png",
     "graph.dot",
     "graph.svg",
     "heldout.csv",
     "loss.png",
     "metrics.csv",
     "model.safetensors",
+    "words-test.txt",
+    "words-training.txt",
+    "words-validation.txt",
 )
 """What a run writes, and what `--force` replaces."""
 
 REPLACED = "replaced-run"
 _PARTLY = ".replaced-run"  # on the way there or back
-CHECKPOINT = "checkpoint.safetensors"
+CHECKPOINT, MODEL = tensorfile.CHECKPOINT, tensorfile.MODEL
 
 
 def write(path: Path, content: bytes) -> None:

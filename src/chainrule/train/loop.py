@@ -1,10 +1,10 @@
-"""The training loop, one step at a time: `Trainer`.
+"""The training loop on tables, one step at a time: `Trainer` for nets of scalars, `TensorTrainer` for nets of tensors.
 
 A step is: take a batch, score it, compute the loss, go backward, update. What a step does depends on the settings, the
 data, the step's number and the state (weights and optimiser) alone. So a run that was interrupted, and goes on from a
 saved state, gives the numbers of one that was not.
 
-Imports data, nn, optim, check, engine, errors, and config, model, objectives beside it.
+Imports data, nn, optim, check, engine, native, errors, and config, model, objectives beside it.
 """
 
 import itertools
@@ -12,13 +12,15 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from chainrule import data, nn, optim
+import numpy as np
+
+from chainrule import data, native, nn, optim
 from chainrule.check.nodes import described, first_non_finite
 from chainrule.data import Dataset, Standardizer
 from chainrule.engine import Value
-from chainrule.errors import DomainError, InputError, NonFiniteError
+from chainrule.errors import DomainError, InputError, ModelFileError, NonFiniteError
 from chainrule.train.config import Config
-from chainrule.train.model import Model, as_numbers, decision, make_net
+from chainrule.train.model import Model, as_array, as_numbers, decision, make_net
 from chainrule.train.objectives import OBJECTIVES, Objective
 
 FINAL_LR = 0.1  # the share of the learning rate that is left at the end, as in micrograd's 1.0 - 0.9 * k / steps
@@ -52,6 +54,8 @@ class Trainer:
     True
     """
 
+    record_type = Record
+
     def __init__(self, config: Config, points: Dataset) -> None:
         self.config = config
         self.objective = OBJECTIVES[config.loss or ""]
@@ -63,14 +67,41 @@ class Trainer:
             p.label = name  # so that an error can tell which one
         self.optimizer = _optimizer(config, [p for _, p in self.parameters])
         self.schedule = optim.LinearLR(self.optimizer, start_factor=1.0, end_factor=FINAL_LR, total_iters=config.steps)
-        self.samples = _constants(self.model, self.train)
-        self.targets = _coded(self.model, self.train, self.objective)
+        self.samples, self.targets = self._prepared()
         self.history: list[Record] = []
+
+    def _prepared(self) -> tuple[Any, Any]:
+        """The training samples and their targets as the net and the loss take them."""
+        return _constants(self.model, self.train), _coded(self.model, self.train, self.objective)
+
+    @property
+    def net(self) -> Any:
+        """The net that is trained."""
+        return self.model.net
+
+    @property
+    def engine(self) -> str:
+        """What computes: "native" or "pure". The last digits of a run may depend on it."""
+        return native.status()["engine"]
+
+    @property
+    def train_size(self) -> int:
+        """How many samples there are to learn from."""
+        return len(self.train)
+
+    @property
+    def test_size(self) -> int:
+        """How many samples are held out."""
+        return 0 if self.test is None else len(self.test)
 
     @property
     def step(self) -> int:
         """How many steps are done."""
         return len(self.history)
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step."""
+        return self.schedule.rate(step)
 
     @property
     def measure_name(self) -> str:
@@ -93,24 +124,37 @@ class Trainer:
     def _advance(self) -> Record:
         config, step = self.config, self.step
         indices = data.batch(step, config.batch_size or len(self.train), len(self.train), config.seed)
-        outputs = [self.model.net(self.samples[i]) for i in indices]
+        outputs = self._outputs(indices)
         loss = self._loss(outputs, indices)
-        if not math.isfinite(loss.data):
-            raise NonFiniteError(f"the loss is {loss.data}; first at fault is {_culprit(loss)}")
+        number = self._number(loss)
         for _, p in self.parameters:
             p.zero_grad()
         loss.backward()
         lr = self.schedule.rate(step)
-        measure = self._measure([as_numbers(output) for output in outputs], self.train, indices)
-        record = Record(step, loss.data, measure, lr, self._judged(step))
+        measure = self._measure(self._as_scores(outputs), self.train, indices)
+        record = Record(step, number, measure, lr, self._judged(step))
         self.optimizer.lr = lr
         self.optimizer.step()  # a gradient or an update that is not finite raises before anything has changed
         return record
 
-    def _loss(self, outputs: Sequence[Any], indices: Sequence[int]) -> Any:
+    def _outputs(self, indices: Sequence[int]) -> Any:
+        """What the net returns for these training samples."""
+        return [self.model.net(self.samples[i]) for i in indices]
+
+    def _as_scores(self, outputs: Any) -> list[list[float]]:
+        return [as_numbers(output) for output in outputs]
+
+    def _loss(self, outputs: Any, indices: Sequence[int]) -> Any:
         rows = [[z] if self.objective.rows and not isinstance(z, list) else z for z in outputs]
         loss = self.objective.function(rows, [self.targets[i] for i in indices])
         return loss + self.config.l2 * nn.l2([p for _, p in self.parameters]) if self.config.l2 else loss
+
+    def _number(self, loss: Any) -> float:
+        """The loss as a number; NonFiniteError when it is none that can be learned from."""
+        if not math.isfinite(loss.data):
+            raise NonFiniteError(f"the loss is {loss.data}; first at fault is {_culprit(loss)}")
+        number: float = loss.data
+        return number
 
     def _judged(self, step: int) -> float:
         every = max(1, self.config.steps // EVALUATIONS)
@@ -137,12 +181,68 @@ class Trainer:
             raise type(error)(f"step {self.step}: {error}") from error
 
     def _final_record(self) -> Record:
-        outputs = [self.model.net(x) for x in self.samples]
-        loss = self._loss(outputs, range(len(outputs)))
-        if not math.isfinite(loss.data):
-            raise NonFiniteError(f"the loss is {loss.data}; first at fault is {_culprit(loss)}")
-        measure = self._measure([as_numbers(output) for output in outputs], self.train, range(len(outputs)))
-        return Record(self.step, loss.data, measure, math.nan, math.nan if self.test is None else self.evaluate(self.test))
+        everyone = range(len(self.train))
+        outputs = self._outputs(everyone)
+        loss = self._number(self._loss(outputs, everyone))
+        measure = self._measure(self._as_scores(outputs), self.train, everyone)
+        return Record(self.step, loss, measure, math.nan, math.nan if self.test is None else self.evaluate(self.test))
+
+    def unfinished(self) -> list[Record]:
+        """No record waits for more steps: each step has its own."""
+        return []
+
+    def progress(self) -> dict[str, Any]:
+        """Where it stands, for JSON, besides weights and history."""
+        return {"step": self.step}
+
+    def restore_progress(self, facts: dict[str, Any], history: list[Record]) -> None:
+        """Go on from where `progress` was told; ModelFileError when the parts do not fit."""
+        if [record.step for record in history] != list(range(facts["step"])):
+            raise ModelFileError("its history has gaps")
+        self.history = history
+
+
+class TensorTrainer(Trainer):
+    """The same for a net of tensors: a batch is one array, and all numbers are float32.
+
+    >>> from chainrule.train.config import configure
+    >>> trainer = TensorTrainer(*configure("lecture", net="tensor"))
+    >>> first, second = trainer.advance(), trainer.advance()
+    >>> second.loss < first.loss
+    True
+    """
+
+    engine = "numpy"
+
+    def _prepared(self) -> tuple[Any, Any]:
+        whole = self.train.classes is not None and self.objective.rows
+        targets = np.array(_coded(self.model, self.train, self.objective), np.int64 if whole else np.float32)
+        return as_array(self.model.inputs(self.train.X), len(self.train.columns)), targets
+
+    def _outputs(self, indices: Sequence[int]) -> Any:
+        outputs = self.model.net(self.samples[np.asarray(indices)])
+        return outputs if self.objective.rows else outputs.reshape(-1)
+
+    def _as_scores(self, outputs: Any) -> list[list[float]]:
+        scores: list[list[float]] = outputs.reshape(outputs.shape[0], -1).tolist()
+        return scores
+
+    def _loss(self, outputs: Any, indices: Sequence[int]) -> Any:
+        if self.objective.tensors is None:
+            raise InputError(f"the loss {self.config.loss} is for nets of scalars alone")
+        loss = self.objective.tensors(outputs, self.targets[np.asarray(indices)])
+        return loss + self.config.l2 * sum((p * p).sum() for _, p in self.parameters) if self.config.l2 else loss
+
+    def _number(self, loss: Any) -> float:
+        number = float(loss.item())
+        if not math.isfinite(number):
+            raise NonFiniteError(f"the loss is {number}")
+        return number
+
+
+def make_trainer(config: Config, points: Dataset) -> Trainer:
+    """The trainer for the kind of net that was chosen."""
+    return (TensorTrainer if config.net == "tensor" else Trainer)(config, points)
 
 
 def _fresh_model(config: Config, train: Dataset, fingerprint: str) -> Model:
@@ -155,7 +255,7 @@ def _fresh_model(config: Config, train: Dataset, fingerprint: str) -> Model:
     fit = Standardizer.fit if config.standardize else lambda X, columns: Standardizer.identity(columns)
     unit = Standardizer.identity([train.target])
     return Model(
-        net=make_net(sizes, config.activation, config.output_activation, config.seed),
+        net=make_net(sizes, config.activation, config.output_activation, config.seed, kind=config.net),
         sizes=sizes,
         activation=config.activation,
         output_activation=config.output_activation,
@@ -167,6 +267,7 @@ def _fresh_model(config: Config, train: Dataset, fingerprint: str) -> Model:
         inputs=fit(train.X, train.columns),
         outputs=unit if train.classes else fit([[y] for y in train.y], [train.target]),
         fingerprint=fingerprint,
+        kind=config.net,
     )
 
 

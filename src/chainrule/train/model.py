@@ -3,7 +3,7 @@
     model = Model.load("runs/moons-001/model.safetensors")
     model.predict([[0.5, 0.2]])
 
-Imports data, nn, engine, errors, and objectives, tensorfile beside it.
+Imports data, nn, tensor, engine, errors, and objectives, tensorfile beside it.
 """
 
 import dataclasses
@@ -15,28 +15,34 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from chainrule import nn
 from chainrule.data import Standardizer
 from chainrule.engine import as_number, no_grad
 from chainrule.errors import ChainruleError, InputError, ModelFileError, NotANumberError
 from chainrule.nn import modelfile
+from chainrule.nn.perceptron import ACTIVATIONS
 from chainrule.train import tensorfile
 from chainrule.train.objectives import OBJECTIVES
+
+CHUNK = 4096
 
 
 @dataclass(frozen=True)
 class Model:
     """A net and what it stands for.
 
-    net: an MLP over standardised features.
+    net: over standardised features: an MLP of scalars, or a Sequential of tensors.
     sizes, activation, output_activation: its architecture; sizes[0] is the number of features.
     loss: what it was trained with. data: the name of what it was trained on.
     columns, target: the names of the features and of what is predicted. classes: their names; None for a regression.
     inputs, outputs: the standardisation of features, and of the target of a regression.
     fingerprint: of all the data of the run, held out or not; "" where it is not known.
+    kind: what the net is made of, "scalar" or "tensor".
     """
 
-    net: nn.MLP
+    net: Any
     sizes: tuple[int, ...]
     activation: str
     output_activation: str
@@ -48,6 +54,7 @@ class Model:
     inputs: Standardizer
     outputs: Standardizer
     fingerprint: str = ""
+    kind: str = "scalar"
 
     def scores(self, X: Sequence[Sequence[float]]) -> list[list[float]]:
         """What the net says about each row of X (as in the data, not standardised): one list of outputs per row.
@@ -56,6 +63,8 @@ class Model:
         """
         rows = self._checked(X)
         with no_grad():
+            if self.kind == "tensor":
+                return score_tensors(self.net, as_array(self.inputs(rows), len(self.columns)))
             return [as_numbers(self.net(row)) for row in self.inputs(rows)]
 
     def _checked(self, X: Any) -> list[list[float]]:
@@ -99,8 +108,9 @@ class Model:
             return [as_numbers(nn.softmax(row)) for row in rows]
 
     def facts(self) -> dict[str, Any]:
-        """All but the weights, for JSON."""
-        return {
+        """All but the weights, for JSON; `kind` where it is not "scalar", as files were before there was a choice."""
+        made_of = {} if self.kind == "scalar" else {"kind": self.kind}
+        return made_of | {
             "sizes": list(self.sizes),
             "activation": self.activation,
             "output_activation": self.output_activation,
@@ -124,15 +134,13 @@ class Model:
 
         Raises ModelFileError for a file that is missing, truncated, foreign, or whose weights do not fit its architecture.
         """
-        path = Path(path)
-        if path.is_dir():
-            path = path / "model.safetensors"
-            if not path.exists() and path.with_name("checkpoint.safetensors").exists():
-                raise ModelFileError(
-                    f"the run {path.parent} is not finished; finish it with: chainrule train --resume {path.parent}"
-                )
-        facts, tensors = tensorfile.read(path, "model")
-        return cls.build(path, facts.get("model"), tensors)
+        path, facts, tensors = tensorfile.read_model(Path(path))
+        if facts.get("task") == "names":
+            where = path.parent if path.name == tensorfile.MODEL else path
+            raise ModelFileError(
+                f"{where} is a run of names: it spells words and predicts nothing; use: chainrule sample {where}"
+            )
+        return cls.build(path, facts, tensors)
 
     @classmethod
     def build(cls, path: Path, facts: Any, tensors: tensorfile.Tensors) -> "Model":
@@ -148,7 +156,8 @@ class Model:
                 raise ModelFileError(
                     f"it holds {sum(x.size for x in tensors.values())} weights, which do not make a net of {sizes}"
                 )
-            model = cls(net=make_net(sizes, facts["activation"], facts["output_activation"]), **facts)
+            net = make_net(sizes, facts["activation"], facts["output_activation"], kind=facts.get("kind", "scalar"))
+            model = cls(net=net, **facts)
             if not len(model.columns) == len(model.inputs.mean) == sizes[0]:
                 raise ModelFileError("columns and inputs differ in number")
         except ChainruleError as error:
@@ -173,8 +182,13 @@ def _complete(facts: Any) -> dict[str, Any]:
     return dict(facts)
 
 
-def make_net(sizes: Sequence[int], activation: str, output_activation: str, seed: int = 0) -> nn.MLP:
-    """The MLP of that architecture, with the weights that `random.seed(seed)` gives; `random` itself is put back after."""
+def make_net(sizes: Sequence[int], activation: str, output_activation: str, seed: int = 0, *, kind: str = "scalar") -> Any:
+    """The net of that architecture: of scalars with the weights that `random.seed(seed)` gives (`random` itself is put back
+    after), of tensors with those that NumPy's generator of that seed gives."""
+    if kind == "tensor":
+        return _make_tensor_net(sizes, activation, output_activation, seed)
+    if kind != "scalar":
+        raise ModelFileError(f"a net is made of scalars or of tensors, not of {kind!r}")
     state = random.getstate()
     random.seed(seed)
     try:
@@ -183,17 +197,45 @@ def make_net(sizes: Sequence[int], activation: str, output_activation: str, seed
         random.setstate(state)
 
 
-def load_weights(path: Path, net: nn.MLP, tensors: tensorfile.Tensors) -> None:
+_LAYERS = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
+
+
+def _make_tensor_net(sizes: Sequence[int], activation: str, output_activation: str, seed: int) -> nn.Sequential:
+    generator = np.random.default_rng(seed)
+    layers: list[Any] = []
+    for i, (n, m) in enumerate(itertools.pairwise(sizes), 2):
+        layers.append(nn.Linear(n, m, generator=generator))
+        name = output_activation if i == len(sizes) else activation
+        if name not in ACTIVATIONS:
+            raise ModelFileError(f"there is no activation {name!r}")
+        layers += [_LAYERS[name]()] if name in _LAYERS else []
+    return nn.Sequential(*layers)
+
+
+def load_weights(path: Path, net: Any, tensors: tensorfile.Tensors) -> None:
     """Put weights into a net; ModelFileError when they belong to another architecture or are not finite."""
     try:
         state = modelfile.unfold(tensors)
-        bad = next((name for name, x in state.items() if not math.isfinite(x)), None)
+        bad = next((name for name, x in state.items() if not np.isfinite(x).all()), None)
         if bad is None:
             net.load_state_dict(state)
             return
     except (ModelFileError, TypeError) as error:
         raise ModelFileError(f"{path} belongs to another architecture: {error}") from None
-    raise ModelFileError(f"{path}: the parameter {bad} is {state[bad]}")
+    raise ModelFileError(f"{path}: the parameter {bad} is {state[bad] if np.ndim(state[bad]) == 0 else 'not finite'}")
+
+
+def as_array(rows: Any, width: int) -> Any:
+    """Rows of numbers as a net of tensors takes them: float32, shape (rows, width)."""
+    return np.array(rows, np.float32).reshape(-1, width)
+
+
+def score_tensors(net: Any, x: Any) -> list[list[float]]:
+    """The outputs of a net of tensors for rows of inputs, CHUNK rows at a time, so that memory stays small."""
+    scores: list[list[float]] = []
+    for begin in range(0, len(x), CHUNK):
+        scores += net(x[begin : begin + CHUNK]).tolist()
+    return scores
 
 
 def as_numbers(output: Any) -> list[float]:

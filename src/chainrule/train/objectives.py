@@ -1,17 +1,21 @@
-"""The losses that a run can minimise, one row each: what it is for, and how classes are coded for it. Imports nn."""
+"""The losses that a run can minimise, one row each: what it is for, and how classes are coded for it. Imports nn and tensor."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from chainrule import nn
+from chainrule.nn import functional as F
+from chainrule.tensor import Tensor
 
 
 @dataclass(frozen=True)
 class Objective:
     """A loss of `chainrule.nn` and what a run must know of it.
 
-    function: of outputs and targets.
+    function: of outputs and targets, lists of scalars.
+    tensors: the same of a tensor of outputs, shape (N,) or with rows (N, C), and an array of N targets; None where there is
+        none.
     tasks: what it is for: "binary", "multiclass", "regression".
     code: the target for class number k; a regression's targets are taken as they are.
     rows: whether it takes rows of scores, also where there is one.
@@ -23,14 +27,27 @@ class Objective:
     code: Callable[[float], float]
     rows: bool = False
     logits: bool = False
+    tensors: Callable[[Tensor, Any], Tensor] | None = None
+
+
+def _max_margin(scores: Tensor, targets: Any) -> Tensor:
+    loss: Tensor = (1.0 - scores * targets).relu().mean()
+    return loss
+
+
+def _binary_cross_entropy(logits: Tensor, targets: Any) -> Tensor:
+    loss: Tensor = (logits * (1 - 2 * targets)).softplus().mean()
+    return loss
 
 
 OBJECTIVES = {
-    "max_margin": Objective(nn.max_margin, ("binary",), lambda k: 2 * k - 1),
-    "binary_cross_entropy": Objective(nn.binary_cross_entropy, ("binary",), lambda k: k, logits=True),
-    "cross_entropy": Objective(nn.cross_entropy, ("multiclass",), lambda k: k, rows=True, logits=True),
+    "max_margin": Objective(nn.max_margin, ("binary",), lambda k: 2 * k - 1, tensors=_max_margin),
+    "binary_cross_entropy": Objective(
+        nn.binary_cross_entropy, ("binary",), lambda k: k, logits=True, tensors=_binary_cross_entropy
+    ),
+    "cross_entropy": Objective(nn.cross_entropy, ("multiclass",), lambda k: k, rows=True, logits=True, tensors=F.cross_entropy),
     # Scores are decided by their sign, so for a squared error the two classes are -1 and 1.
-    "mse": Objective(nn.mse, ("regression", "binary"), lambda k: 2 * k - 1),
+    "mse": Objective(nn.mse, ("regression", "binary"), lambda k: 2 * k - 1, tensors=F.mse_loss),
 }
 """By name; the first that is for a task is the default there."""
 

@@ -1,4 +1,4 @@
-"""The pictures of a run: the loss curve, the decision boundary, and the graph of one neuron.
+"""The pictures of a run: the loss curve, the decision boundary, the graph of one neuron; of names the curve and the letters.
 
 Each function returns the bytes of a file and touches no state of matplotlib's pyplot. Imports data, show, engine,
 errors, and model, loop beside it; matplotlib at use.
@@ -85,6 +85,66 @@ def _curve(axes: Any, steps: Sequence[int], ys: Sequence[float], color: str, lab
     width = max(1, len(ys) // 20)
     means = [math.fsum(ys[max(0, i - width + 1) : i + 1]) / min(i + 1, width) for i in range(len(ys))]
     axes.plot(steps, means, color=color, label=f"mean of {width} steps")
+
+
+SMOOTHED = 1000  # steps, as in the lecture
+
+
+@_without_warnings
+def spelling_curve(records: Sequence[Any], name: str, *, window: int, guess: float) -> bytes:
+    """loss.png of a run on names: the mean loss of each window of steps and of SMOOTHED steps, and the validation loss.
+
+    records: as the trainer of names has them, the last of the finished net. name: of the list. window: steps per record.
+    guess: the loss of a fair guess.
+    """
+    *rows, final = records
+    figure = _figure(7.0, 5.0)
+    axes = figure.subplots()
+    steps, losses = [row.step + window / 2 for row in rows], [row.loss for row in rows]
+    width = max(1, min(SMOOTHED // window, len(rows) // 10))
+    many = "batch" if window == 1 else f"mean of {window:,} batches"
+    axes.plot(steps, losses, color=COLORS[1], alpha=0.35, linewidth=0.8, label=f"training, {many}")
+    if width > 1:
+        pieces = range(0, len(rows) - width + 1, width)
+        middles = [math.fsum(steps[i : i + width]) / width for i in pieces]
+        means = [math.fsum(losses[i : i + width]) / width for i in pieces]
+        axes.plot(middles, means, color=COLORS[1], label=f"training, mean of {width * window:,} batches")
+    judged = [(row.step, row.validation_loss) for row in records if math.isfinite(row.validation_loss)]
+    # The net as drawn is a point by itself: a line to the next would show a slope where nothing was measured.
+    axes.plot(*zip(*judged[1:], strict=True), "o-", color=COLORS[0], markersize=4, label="validation")
+    axes.plot(*judged[0], "o", color=COLORS[0], markersize=4)
+    axes.plot([final.step], [final.loss], "s", color=COLORS[1], markersize=5, label="training, all of it, at the end")
+    axes.axhline(guess, color="gray", linestyle="--", linewidth=1.0, label=f"a guess: {guess:.2f}")
+    axes.set_title(f"{_literal(name)}: loss {final.loss:.3f} training, {final.validation_loss:.3f} validation")
+    axes.set_xlabel("step")
+    axes.set_ylabel("cross-entropy loss")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="best", framealpha=0.9)
+    return _png(figure)
+
+
+@_without_warnings
+def embedding(weight: Any, tokens: Sequence[str], name: str) -> bytes:
+    """embedding.png: the characters where the net has put them, seen from the side from which they differ most.
+
+    weight: one row of numbers per token. The two axes are the first principal components.
+    """
+    numpy = importlib.import_module("numpy")
+    centred = weight - weight.mean(axis=0)
+    _, sizes, directions = numpy.linalg.svd(centred.astype(float), full_matrices=False)
+    places = centred @ directions[:2].T
+    places = places if places.shape[1] == 2 else numpy.column_stack([places, numpy.zeros(len(places))])
+    share = float((sizes[:2] ** 2).sum() / max((sizes**2).sum(), 1e-300))
+    figure = _figure(6.5, 6.0)
+    axes = figure.subplots()
+    axes.scatter(places[:, 0], places[:, 1], s=260, color=COLORS[1], alpha=0.25)
+    for token, (x, y) in zip(tokens, places, strict=True):
+        axes.text(x, y, _literal(token) if token.strip() else "␣", ha="center", va="center", fontsize=10)
+    axes.set_title(f"{_literal(name)}: the embedding ({100 * share:.0f} % of its variance)")
+    axes.set_xlabel("first principal component")
+    axes.set_ylabel("second")
+    axes.grid(alpha=0.3)
+    return _png(figure)
 
 
 @_without_warnings

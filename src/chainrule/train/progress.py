@@ -4,7 +4,7 @@ All are context managers with `update(record)`, called after each step. A termin
 leaves out what does not fit; NO_COLOR and dumb terminals are respected. Everything else (a pipe, a file) gets about
 LINES plain lines, flushed one by one. When nobody reads any more (a closed pipe), training goes on silently.
 
-Imports loop (for its Record); rich at use, and plain lines do without it.
+What a record says is not its matter: it is given a function for that. rich is imported at use; plain lines do without it.
 """
 
 import contextlib
@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Self, TextIO
 
-from chainrule.train.loop import Record
+Words = Callable[[Any, bool], list[str]]
+"""The words for a record, the most important first; the second argument tells whether it is that of the finished net."""
 
 LINES = 20
 
@@ -25,13 +26,12 @@ LINES = 20
 class Silent:
     """Shows nothing; the base of the others.
 
-    steps: of the whole run. measure_name: "accuracy" or "rmse". batches: whether a step sees a part of the samples only.
+    steps: of the whole run. words: for a record, besides its step.
     """
 
-    def __init__(self, steps: int, measure_name: str, batches: bool = False) -> None:
+    def __init__(self, steps: int, words: Words) -> None:
         self.steps = steps
-        self.measure_name = measure_name
-        self.batches = batches
+        self.words = words
         self.began = time.monotonic()
         self.done = 0
 
@@ -44,15 +44,15 @@ class Silent:
     def close(self) -> None:
         """Stop showing."""
 
-    def update(self, record: Record) -> None:
+    def update(self, record: Any) -> None:
         """Take note of a step."""
         self.done += 1
         self.show(record)
 
-    def finish(self, record: Record) -> None:
+    def finish(self, record: Any) -> None:
         """Show what the finished net does on all training samples."""
 
-    def show(self, record: Record) -> None:
+    def show(self, record: Any) -> None:
         """Show it."""
 
     @property
@@ -60,14 +60,11 @@ class Silent:
         """Steps per second since the start, or the resumption, of the run."""
         return self.done / max(time.monotonic() - self.began, 1e-9)
 
-    def parts(self, record: Record) -> list[str]:
+    def parts(self, record: Any) -> list[str]:
         """The record in words, the most important first."""
-        finished = record.step == self.steps
-        part = " on all" if finished else " on the batch"
         return [
             f"step {record.step:>{len(str(self.steps))}}/{self.steps}",
-            f"loss {record.loss:.4g}",
-            measure_in_words(self.measure_name, record.measure) + (part if self.batches else ""),
+            *self.words(record, record.step == self.steps),
             f"{duration((self.steps - record.step) / self.speed)} left",
             f"{self.speed:,.{0 if self.speed >= 10 else 2}f} steps/s",
         ]
@@ -76,17 +73,17 @@ class Silent:
 class Plain(Silent):
     """About LINES lines, each written out at once."""
 
-    def __init__(self, steps: int, measure_name: str, batches: bool = False, stream: TextIO | None = None) -> None:
-        super().__init__(steps, measure_name, batches)
+    def __init__(self, steps: int, words: Words, stream: TextIO | None = None) -> None:
+        super().__init__(steps, words)
         self.stream = stream
         self.every = max(1, math.ceil(steps / LINES))
 
-    def show(self, record: Record) -> None:
+    def show(self, record: Any) -> None:
         """Print the first and every so many steps."""
         if self.done == 1 or record.step % self.every == 0:
             self.finish(record)
 
-    def finish(self, record: Record) -> None:
+    def finish(self, record: Any) -> None:
         """Print the record."""
         say("  ".join(self.parts(record)), self.stream)
 
@@ -94,9 +91,9 @@ class Plain(Silent):
 class Live(Silent):
     """One line that redraws itself, with a bar where there is room."""
 
-    def __init__(self, steps: int, measure_name: str, batches: bool, console: Any) -> None:
-        super().__init__(steps, measure_name, batches)
-        self.record: Record | None = None
+    def __init__(self, steps: int, words: Words, console: Any) -> None:
+        super().__init__(steps, words)
+        self.record: Any | None = None
         self.stopped = False
         live = importlib.import_module("rich.live").Live
         self.console = console
@@ -112,11 +109,11 @@ class Live(Silent):
         with contextlib.suppress(OSError):  # the terminal may be gone
             self.live.stop()
 
-    def show(self, record: Record) -> None:
+    def show(self, record: Any) -> None:
         """Remember it for the next redrawing."""
         self.record = record
 
-    def finish(self, record: Record) -> None:
+    def finish(self, record: Any) -> None:
         """Remember it for the last redrawing."""
         self.record = record
 
@@ -143,21 +140,21 @@ class Live(Silent):
         return finished
 
 
-def for_terminal(steps: int, measure_name: str, batches: bool = False) -> Silent:
+def for_terminal(steps: int, words: Words) -> Silent:
     """The Live line when standard output is a terminal that can redraw, and rich is installed; else Plain lines."""
     if sys.stdout is None or not sys.stdout.isatty():
-        return Plain(steps, measure_name, batches)
+        return Plain(steps, words)
     try:
         console = importlib.import_module("rich.console").Console()
     except ImportError:
         say("(a live line needs rich; install it with: pip install 'chainrule[train]')")
-        return Plain(steps, measure_name, batches)
+        return Plain(steps, words)
     if console.is_dumb_terminal:
-        return Plain(steps, measure_name, batches)
-    return Live(steps, measure_name, batches, console)
+        return Plain(steps, words)
+    return Live(steps, words, console)
 
 
-Shower = Callable[[int, str, bool], Silent]
+Shower = Callable[[int, Words], Silent]
 
 
 def say(line: str, stream: TextIO | None = None) -> None:

@@ -3,32 +3,29 @@
     config, points = configure("moons")
     outcome = train(config, points)
 
-The folder holds config.json, heldout.csv (the rows that are held out), metrics.csv (one row per step),
-checkpoint.safetensors (replaced as the run goes), and at the end model.safetensors, loss.png, decision_boundary.png,
-graph.dot and graph.svg. The checkpoint alone is the truth: on `resume` everything else is made from it again, metrics.csv
-included, so rows beyond it are gone.
+The folder holds config.json, metrics.csv and checkpoint.safetensors (replaced as the run goes), what tells of the data
+(heldout.csv, or the words of names), and at the end model.safetensors and pictures; table.py and names/report.py say which. The
+checkpoint alone is the truth: on `resume` everything else is made from it again, metrics.csv included, so rows beyond it are
+gone. What is trained, one step at a time, is a matter of the kind of run: see kinds.py.
 
 Steps are counted by the updates made: row 0 of metrics.csv is the net as drawn, row k the net after k updates, and the
 last row, on all training samples, the net that was learned. Progress, errors and checkpoints count alike.
 
-Imports everything beside it, and errors.
+Imports errors, and kinds, checkpoint, folder, interrupts, pictures, progress, settings beside it.
 """
 
 import contextlib
-import csv
-import io
 import json
-import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from chainrule import __version__, data, native
+import numpy as np
+
 from chainrule.errors import DomainError, InputError, ModelFileError, NonFiniteError, RunError
 from chainrule.train import checkpoint, pictures
-from chainrule.train.config import Config
 from chainrule.train.folder import (
     CHECKPOINT,
     REPLACED,
@@ -44,8 +41,9 @@ from chainrule.train.folder import (
     write,
 )
 from chainrule.train.interrupts import Interrupts
-from chainrule.train.loop import Record, Trainer
+from chainrule.train.kinds import Report, Trainer, kind_of
 from chainrule.train.progress import Shower, Silent
+from chainrule.train.settings import Settings
 
 SECONDS = 5.0  # between checkpoints, when no number of steps is asked for
 
@@ -56,8 +54,8 @@ class Outcome:
 
     folder: where its files are. step: how many steps the folder holds. steps: how many were wanted.
     interrupted: the signal that stopped it, or None when it is complete.
-    final: what the finished net shows on the whole training part (None when interrupted).
-    train_size, test_size: samples. measure_name: "accuracy" or "rmse".
+    final: what the finished net shows on the whole training part (None when interrupted). result: the same in sentences.
+    train_size, test_size: samples. measure_name: "accuracy" or "rmse", for names "loss".
     replaced: where the run is that this one is to replace, until this one is complete; None when there is none.
     notes: one sentence for each file that was not written, and why.
     """
@@ -69,20 +67,21 @@ class Outcome:
     test_size: int
     measure_name: str
     interrupted: str | None = None
-    final: Record | None = None
+    final: Any = None
+    result: list[str] = field(default_factory=list)
     replaced: Path | None = None
     notes: list[str] = field(default_factory=list)
 
 
 def train(
-    config: Config,
-    points: data.Dataset,
+    config: Settings,
+    points: Any,
     out: str | Path | None = None,
     *,
     force: bool = False,
     checkpoint_every: int | None = None,
     show: Shower = Silent,
-    announce: Callable[[Trainer, Path], None] | None = None,
+    announce: Callable[[Trainer, Report, Path], None] | None = None,
 ) -> Outcome:
     """Train from the beginning and leave a run folder.
 
@@ -98,14 +97,15 @@ def train(
     _expect_every(checkpoint_every)
     pictures.require_matplotlib()
     wanted = as_path(out)
-    trainer = Trainer(config, points)
+    trainer = kind_of(config).trainer(config, points)
     content = checkpoint.encode(trainer)
     folder = create(wanted, config.name, force=force)
     with locked(folder), _replacing(folder) as replaced:
         # The checkpoint first: from here on the folder is a run that can be resumed.
         write(folder / "checkpoint.safetensors", content)
-        _write_settings(folder, trainer)
-        return _Run(trainer, folder, checkpoint_every, show, announce, replaced).go()
+        running = _Run(trainer, folder, checkpoint_every, show, announce, replaced)
+        _write_first_files(folder, running.report)
+        return running.go()
 
 
 @contextlib.contextmanager
@@ -125,7 +125,7 @@ def resume(
     steps: int | None = None,
     checkpoint_every: int | None = None,
     show: Shower = Silent,
-    announce: Callable[[Trainer, Path], None] | None = None,
+    announce: Callable[[Trainer, Report, Path], None] | None = None,
 ) -> Outcome:
     """Go on with a run that was interrupted, from its checkpoint, to the same end to the last digit.
 
@@ -141,13 +141,13 @@ def resume(
         saved = checkpoint.Checkpoint(folder / "checkpoint.safetensors")
         _expect_settings(folder, saved.config)
         config = saved.config if steps is None else replace(saved.config, steps=steps)
-        trainer = saved.restore(config, config.load())
+        trainer = saved.restore(config, saved.load(config, folder))
         if trainer.step > config.steps:
             raise InputError(f"{folder} has done {trainer.step} steps already, so steps cannot be {config.steps}")
-        _write_settings(folder, trainer)
         replaced = folder / REPLACED
         running = _Run(trainer, folder, checkpoint_every, show, announce, replaced if replaced.is_dir() else None)
-        if saved.engine != native.status()["engine"]:
+        _write_first_files(folder, running.report)
+        if saved.engine != trainer.engine:
             running.notes.append(f"the run began on the {saved.engine} engine; the last digits may differ from there on")
         return running.go()
 
@@ -161,22 +161,25 @@ class _Run:
         folder: Path,
         every: int | None,
         show: Shower,
-        announce: Callable[[Trainer, Path], None] | None,
+        announce: Callable[[Trainer, Report, Path], None] | None,
         replaced: Path | None,
     ) -> None:
         self.trainer, self.folder, self.every, self.show, self.announce = trainer, folder, every, show, announce
+        self.report = kind_of(trainer.config).report(trainer)
         self.replaced = replaced
         self.saved, self.saved_at = trainer.step, time.monotonic()
-        self.final: Record | None = None
+        self.final: Any = None
         self.notes: list[str] = []
 
     def go(self) -> Outcome:
         trainer = self.trainer
         if self.announce is not None:
-            self.announce(trainer, self.folder)
+            self.announce(trainer, self.report, self.folder)
         with Interrupts() as interrupts:
             try:
-                self._steps(interrupts)
+                # NumPy would warn of a net of tensors that runs away; it is told in a sentence.
+                with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+                    self._steps(interrupts)
             except KeyboardInterrupt:  # the second Ctrl-C: not even the running step is waited for
                 return self._outcome(self.saved, interrupted="SIGINT")
             except (NonFiniteError, DomainError) as error:
@@ -197,12 +200,15 @@ class _Run:
 
     def _steps(self, interrupts: Interrupts) -> None:
         trainer, steps = self.trainer, self.trainer.config.steps
-        rows = Rows(self.folder / "metrics.csv", "\n".join([_header(trainer), *map(self._row, trainer.history), ""]))
+        rows = Rows(self.folder / "metrics.csv", self._lines(trainer.history))
+        written = len(trainer.history)
         try:
-            with self.show(steps, trainer.measure_name, self._batches) as display:
+            with self.show(steps, self.report.progress) as display:
                 while trainer.step < steps and interrupts.received is None:
                     record = trainer.advance()
-                    rows.append(self._row(record))
+                    for new in trainer.history[written:]:
+                        rows.append(self.report.row(new))
+                        written += 1
                     display.update(record)
                     if self._is_due():
                         self._save()
@@ -214,11 +220,6 @@ class _Run:
         finally:
             rows.close()
 
-    @property
-    def _batches(self) -> bool:
-        """Whether a step sees a part of the training samples only."""
-        return (self.trainer.config.batch_size or math.inf) < len(self.trainer.train)
-
     def _is_due(self) -> bool:
         if self.every is not None:
             return self.trainer.step - self.saved >= self.every
@@ -228,40 +229,22 @@ class _Run:
         write(self.folder / "checkpoint.safetensors", checkpoint.encode(self.trainer))
         self.saved, self.saved_at = self.trainer.step, time.monotonic()
 
-    def _row(self, record: Record) -> str:
-        numbers = record if self.trainer.test is not None else record[:-1]
-        return ",".join("" if isinstance(x, float) and math.isnan(x) else repr(x) for x in numbers)
-
-    def _finish(self, final: Record) -> Outcome:
-        trainer, folder = self.trainer, self.folder
-        history = [*trainer.history, final]
-        text = "\n".join([_header(trainer), *map(self._row, history), ""])
-        write(folder / "metrics.csv", text.encode())
-        write(folder / "model.safetensors", trainer.model.encode())
-        title = f"{trainer.config.loss} loss of {len(trainer.train)} training samples"
-        curve = pictures.loss_curve(history, trainer.measure_name, trainer.model.data, title, batches=self._batches)
-        write(folder / "loss.png", curve)
-        self._draw_boundary(final)
-        dot = pictures.neuron_graph(trainer.model, trainer.train)
-        write(folder / "graph.dot", dot.source.encode())
-        svg = pictures.svg(dot)
-        if isinstance(svg, bytes):
-            write(folder / "graph.svg", svg)
-        else:
-            self.notes.append(f"no graph.svg: {svg}")
+    def _finish(self, final: Any) -> Outcome:
+        trainer, folder, report = self.trainer, self.folder, self.report
+        records = [*trainer.history, *trainer.unfinished(), final]
+        write(folder / "metrics.csv", self._lines(records).encode())
+        for file in report.last_files(records, final):
+            if isinstance(file, str):
+                self.notes.append(file)
+            else:
+                write(folder / file[0], file[1])
         if self.replaced is not None:
             discard(folder)
             self.replaced = None
-        return self._outcome(trainer.step, final=final)
+        return self._outcome(trainer.step, final=final, result=report.result(final))
 
-    def _draw_boundary(self, final: Record) -> None:
-        trainer = self.trainer
-        if len(trainer.train.columns) == 2:
-            picture = pictures.decision_boundary(trainer.model, trainer.train, trainer.test, final.measure)
-            write(self.folder / "decision_boundary.png", picture)
-        else:
-            count = len(trainer.train.columns)
-            self.notes.append(f"no decision_boundary.png: it shows two features, and these data have {count}")
+    def _lines(self, records: list[Any]) -> str:
+        return "\n".join([self.report.header(), *map(self.report.row, records), ""])
 
     def _outcome(self, step: int, **how: Any) -> Outcome:
         trainer = self.trainer
@@ -269,8 +252,8 @@ class _Run:
             folder=self.folder,
             step=step,
             steps=trainer.config.steps,
-            train_size=len(trainer.train),
-            test_size=len(trainer.test) if trainer.test else 0,
+            train_size=trainer.train_size,
+            test_size=trainer.test_size,
             measure_name=trainer.measure_name,
             replaced=self.replaced,
             notes=self.notes,
@@ -278,50 +261,19 @@ class _Run:
         )
 
 
-def _header(trainer: Trainer) -> str:
-    name = trainer.measure_name
-    return f"step,loss,{name},lr" + (f",test_{name}" if trainer.test is not None else "")
-
-
 def _expect_every(checkpoint_every: int | None) -> None:
     if checkpoint_every is not None and checkpoint_every < 1:
         raise InputError(f"checkpoint_every must be at least 1 step, not {checkpoint_every!r}")
 
 
-def _write_settings(folder: Path, trainer: Trainer) -> None:
-    """config.json and heldout.csv: what is used, and what is not."""
-    write(folder / "config.json", (json.dumps(_settings(trainer), indent=2) + "\n").encode())
-    if trainer.test is not None:
-        write(folder / "heldout.csv", _as_csv(trainer.test).encode())
+def _write_first_files(folder: Path, report: Report) -> None:
+    """config.json and what says on which data: what is used, and what is not."""
+    write(folder / "config.json", (json.dumps(report.settings(), indent=2) + "\n").encode())
+    for name, content in report.first_files():
+        write(folder / name, content)
 
 
-def _settings(trainer: Trainer) -> dict[str, Any]:
-    """Every choice of the run as it turned out, those made by the data included; what does not apply is left out."""
-    config, part = trainer.config, trainer.train
-    found = {
-        "target": part.target,
-        "columns": list(part.columns),
-        "task": "regression" if part.classes is None else "classification",
-        "samples": len(part) + (len(trainer.test) if trainer.test else 0),
-        "noise": data.default_noise(config.data),
-        "batch_size": len(part),
-    }
-    used = {name: found.get(name) if x is None else x for name, x in config.as_dict().items()}
-    about = {"chainrule": __version__, "engine": native.status()["engine"]}
-    return about | {name: x for name, x in used.items() if x is not None}
-
-
-def _as_csv(part: data.Dataset) -> str:
-    """A part of the data as a file that `predict` and `read_csv` read."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([*part.columns, part.target])
-    for row, y in zip(part.X, part.y, strict=True):
-        writer.writerow([*row, y if part.classes is None else part.classes[int(y)]])
-    return buffer.getvalue()
-
-
-def _expect_settings(folder: Path, config: Config) -> None:
+def _expect_settings(folder: Path, config: Settings) -> None:
     """The checkpoint must be of the run that config.json describes; one that was copied in from elsewhere is not."""
     path = folder / "config.json"
     if not path.exists():  # the run was killed between its first two files

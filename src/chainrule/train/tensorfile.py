@@ -15,6 +15,7 @@ import numpy.typing as npt
 from chainrule.errors import MissingDependencyError, ModelFileError
 
 KEY = "chainrule"
+MODEL, CHECKPOINT = "model.safetensors", "checkpoint.safetensors"
 VERSION = 1
 
 Tensors = dict[str, npt.NDArray[Any]]
@@ -48,6 +49,21 @@ def read(path: Path, kind: str) -> tuple[dict[str, Any], Tensors]:
             f"{path} is no {kind} of chainrule, or it is truncated: it is not a whole safetensors file"
         ) from None
     return _facts(path, kind, metadata), _checked(path, tensors)
+
+
+def read_model(path: Path) -> tuple[Path, dict[str, Any], Tensors]:
+    """The file, what it tells of the model, and its weights: of a model file, or of the folder of a run.
+
+    Raises ModelFileError for a file that is missing, truncated or foreign, and for a run that is not finished.
+    """
+    if path.is_dir():
+        path = path / MODEL
+        if not path.exists() and path.with_name(CHECKPOINT).exists():
+            raise ModelFileError(f"the run {path.parent} is not finished; finish it with: chainrule train --resume {path.parent}")
+    facts, tensors = read(path, "model")
+    if not isinstance(facts.get("model"), dict):
+        raise ModelFileError(f"{path}: the description of the model cannot be read: it is missing")
+    return path, facts["model"], tensors
 
 
 def _facts(path: Path, kind: str, metadata: Any) -> dict[str, Any]:
