@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from benchmarks import report
 
-BENCHMARKS = ("engine", "tensor")
+BENCHMARKS = ("engine", "tensor", "names")
 """The modules of this package that measure something."""
 
 

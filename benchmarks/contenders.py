@@ -1,16 +1,19 @@
-"""The asking side of worker.py: start contenders, put questions to them in turn, sum up what they say."""
+"""The asking side of worker.py and training.py: start contenders, put questions to them in turn, sum up what they say."""
 
 import json
 import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from benchmarks.report import Row
+
 ROOT = Path(__file__).parent.parent
+ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM")}
 
 
 class MeasurementError(Exception):
@@ -26,15 +29,16 @@ def environment(contender: str) -> dict[str, str]:
 class Contender:
     """A running worker; a context manager, so that it ends with the measurement.
 
-    name: "micrograd", "native" or "pure". Raises MeasurementError when it is not there.
+    name: for worker.py "micrograd", "native" or "pure"; for training.py "chainrule", "torch" or "autograd". worker: the module
+    that answers. Raises MeasurementError when it is not there.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, worker: str = "benchmarks.worker") -> None:
         self.name = name
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker", name],
+            [sys.executable, "-m", worker, name],
             cwd=ROOT,
-            env=environment(name),
+            env=environment(name) | ({} if worker == "benchmarks.worker" else ONE_THREAD),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -80,3 +84,21 @@ def summary(samples: Iterable[float], scale: float = 1.0) -> dict[str, float]:
     """The median, the extremes and the number of samples; `scale` changes the unit, 1e3 makes milliseconds."""
     scaled = [scale * x for x in samples]
     return {"median": statistics.median(scaled), "min": min(scaled), "max": max(scaled), "runs": len(scaled)}
+
+
+def say(what: str) -> None:
+    """Tell whoever waits what is being measured."""
+    print(f"measuring: {what}", file=sys.stderr, flush=True)
+
+
+def row(measurement: Callable[[], dict[str, Any]], **about: Any) -> Row:
+    """The row with what the measurement gives, or with the reason why there is nothing."""
+    try:
+        return Row(**about, **measurement())
+    except MeasurementError as problem:
+        return Row(**about, problem=str(problem))
+
+
+def spread(times: dict[str, float]) -> str:
+    """A summary in words."""
+    return f"{times['median']:.4g} ({times['min']:.4g} to {times['max']:.4g})"

@@ -9,11 +9,10 @@ Each of the five lines of the speed table is one function below.
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
-from benchmarks.contenders import ROOT, Contender, MeasurementError, environment, summary
+from benchmarks.contenders import ROOT, Contender, MeasurementError, environment, row, say, spread, summary
 from benchmarks.report import Row
 
 MOONS_NODES = 65_818
@@ -28,22 +27,6 @@ It is not 1, because a backward pass needs scratch memory: what one long pass as
 def measure(quick: bool) -> list[Row]:
     """All rows, in the order of the table."""
     return [*moons(quick), bytes_per_node(quick), long_chain(quick), import_time(quick)]
-
-
-def _say(what: str) -> None:
-    print(f"measuring: {what}", file=sys.stderr, flush=True)
-
-
-def _row(measurement: Callable[[], dict[str, Any]], **about: Any) -> Row:
-    """The row with what the measurement gives, or with the reason why there is nothing."""
-    try:
-        return Row(**about, **measurement())
-    except MeasurementError as problem:
-        return Row(**about, problem=str(problem))
-
-
-def _range(times: dict[str, float]) -> str:
-    return f"{times['median']:.4g} ({times['min']:.4g} to {times['max']:.4g})"
 
 
 # ---- the moons step -------------------------------------------------------------------------------------------------
@@ -67,7 +50,7 @@ def _start_moons(running: ExitStack) -> tuple[dict[str, tuple[Contender, int, li
     """Each contender that is there, with its node count and first losses; and what is missing."""
     there, missing = {}, {}
     for name in STEPS:
-        _say(f"moons, starting {name}")
+        say(f"moons, starting {name}")
         try:
             contender = running.enter_context(Contender(name))
             there[name] = contender, contender.ask("moons"), contender.ask("steps", count=2)["losses"]
@@ -80,7 +63,7 @@ def _interleave(there: dict[str, tuple[Contender, int, list[float]]], rounds: in
     """Seconds per step of each contender, one entry per round."""
     seconds: dict[str, list[float]] = {name: [] for name in there}
     for i in range(rounds):
-        _say(f"moons, round {i + 1} of {rounds}")
+        say(f"moons, round {i + 1} of {rounds}")
         for name, (contender, *_) in there.items():
             count = 1 if quick else STEPS[name]
             seconds[name].append(contender.ask("steps", count=count)["seconds"] / count)
@@ -97,7 +80,7 @@ def _moons_row(
         return _compared(engine, there, seconds)
 
     what = f"moons step of micrograd's demo, {engine} engine"
-    return _row(measurement, name=f"moons_{engine}", what=what, unit="times micrograd", goal="at least", target=target)
+    return row(measurement, name=f"moons_{engine}", what=what, unit="times micrograd", goal="at least", target=target)
 
 
 def _compared(engine: str, there: dict[str, Any], seconds: dict[str, list[float]]) -> dict[str, Any]:
@@ -110,7 +93,7 @@ def _compared(engine: str, there: dict[str, Any], seconds: dict[str, list[float]
     as_expected = all(count == MOONS_NODES for count in nodes.values())
     return {
         "figure": times["micrograd"]["median"] / times[engine]["median"],
-        "note": f"ms a step, median (min to max): micrograd {_range(times['micrograd'])}, {engine} {_range(times[engine])}; "
+        "note": f"ms a step, median (min to max): micrograd {spread(times['micrograd'])}, {engine} {spread(times[engine])}; "
         + (
             f"same losses, {MOONS_NODES:,} nodes each" if as_expected else f"same losses; {MOONS_NODES:,} nodes expected: {nodes}"
         ),
@@ -123,8 +106,8 @@ def _compared(engine: str, there: dict[str, Any], seconds: dict[str, list[float]
 
 def bytes_per_node(quick: bool) -> Row:
     """By how much a process grows per node of a chain that is alive, from two sizes, in fresh processes."""
-    _say("bytes per node")
-    return _row(
+    say("bytes per node")
+    return row(
         lambda: _memory(*((100_000, 200_000, 1) if quick else (250_000, 1_000_000, 3))),
         name="bytes_per_node",
         what="memory of a graph that is alive, native engine",
@@ -151,9 +134,9 @@ def _memory(small: int, large: int, rounds: int) -> dict[str, Any]:
     figure = max(each["median"] for name, each in bytes_each.items() if name.startswith("native"))
     return {
         "figure": figure,
-        "note": f"growth of resident memory from {small:,} to {large:,} nodes: built {_range(bytes_each['native'])}, "
-        f"after backward {_range(bytes_each['native_after_backward'])}, of where() {_range(bytes_each['native_where'])}; "
-        f"sys.getsizeof {high['sizeof']}; peers built: " + ", ".join(f"{peer} {_range(bytes_each[peer])}" for peer in peers),
+        "note": f"growth of resident memory from {small:,} to {large:,} nodes: built {spread(bytes_each['native'])}, "
+        f"after backward {spread(bytes_each['native_after_backward'])}, of where() {spread(bytes_each['native_where'])}; "
+        f"sys.getsizeof {high['sizeof']}; peers built: " + ", ".join(f"{peer} {spread(bytes_each[peer])}" for peer in peers),
         "details": {"bytes": bytes_each, "sizeof": high["sizeof"], "nodes": [small, large]},
     }
 
@@ -177,8 +160,8 @@ def _grown(name: str, nodes: int, backward: bool, **more: bool) -> dict[str, int
 
 def long_chain(quick: bool) -> Row:
     """Build and differentiate chains of growing length; the cost per node must not grow with them."""
-    _say("long chain")
-    return _row(
+    say("long chain")
+    return row(
         lambda: _chains(*(((100, 1_000, 10_000), 1) if quick else ((10_000, 100_000, 1_000_000), 7))),
         name="long_chain",
         what="chain of 1,000,000 nodes, build + backward, native engine; linear from 10,000"
@@ -222,7 +205,7 @@ def _chain_figures(
     return {
         "figure": alone[last]["median"],
         "holds": growth <= LINEAR_WITHIN,
-        "note": f"s, median (min to max): {_range(alone[last])}, and {free['median']:.3g} to free it; ns a node of {last:,} "
+        "note": f"s, median (min to max): {spread(alone[last])}, and {free['median']:.3g} to free it; ns a node of {last:,} "
         f"alive: {_sizes(per_node)}, growth {growth:.3g} (linear: at most {LINEAR_WITHIN:g}); one chain on its own: "
         f"{_sizes(per_node_alone)}; {times_pure:.3g} times pure at {sizes[1]:,}",
         "details": {
@@ -248,8 +231,8 @@ def _sizes(nanoseconds: dict[int, float]) -> str:
 
 def import_time(quick: bool) -> Row:
     """Fresh interpreters that import NumPy, and NumPy and chainrule, in turn."""
-    _say("import")
-    return _row(
+    say("import")
+    return row(
         lambda: _imports(3 if quick else 31),
         name="import",
         what="import chainrule beyond import numpy",
@@ -270,8 +253,8 @@ def _imports(rounds: int) -> dict[str, Any]:
     times = {name: summary(samples, 1e3) for name, samples in seconds.items()}
     return {
         "figure": times["numpy_and_chainrule"]["median"] - times["numpy"]["median"],
-        "note": f"ms a process, median (min to max): numpy {_range(times['numpy'])}, with chainrule "
-        f"{_range(times['numpy_and_chainrule'])}, {rounds} runs each",
+        "note": f"ms a process, median (min to max): numpy {spread(times['numpy'])}, with chainrule "
+        f"{spread(times['numpy_and_chainrule'])}, {rounds} runs each",
         "details": {"milliseconds": times},
     }
 

@@ -1,14 +1,16 @@
 """The benchmarks measure what they say and report it in the promised form. Nothing here looks at how long anything takes."""
 
 import importlib.metadata
+import importlib.util
 import json
 import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
 import pytest
-from benchmarks import engine, report, worker
+from benchmarks import engine, networks, report, training, worker
 from benchmarks.__main__ import BENCHMARKS, main
 from benchmarks.contenders import MeasurementError, summary
 from benchmarks.report import Row
@@ -254,3 +256,98 @@ def test_workers_end_with_the_measurement():
         contender = running.enter_context(engine.Contender("pure"))
         assert contender.ask("chain", nodes=100, chains=2)["right"]
     assert contender._process.poll() == 0
+
+
+# ---- names and tensor ------------------------------------------------------------------------------------------------
+
+TENSOR_ROWS = {
+    "names": {
+        "names_torch": (1.7, "at least"),
+        "names_autograd": (4, "at least"),
+        "lecture_torch": (1.7, "at least"),
+        "modules_torch": (1.7, "at least"),
+        "hand_torch": (2, "at least"),
+        "tensors_torch": (1, "at least"),
+    },
+    "tensor": {"mlp_torch": (1, "at least"), "overhead": (1.2, "at most"), "memory": (1, "at most")},
+}
+
+
+@pytest.mark.parametrize("name", TENSOR_ROWS)
+def test_the_rows_of_the_tensor_benchmarks(name):
+    done = benchmarks(name, "--quick")
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert {row["name"]: (row["target"], row["goal"]) for row in found["rows"]} == TENSOR_ROWS[name]
+    for each in found["rows"]:
+        if each["figure"] is None:  # a peer is not there
+            assert "pip install" in each["problem"]
+        elif "microseconds" in each["details"] and "first_steps" in each["details"]:
+            ours, theirs = (each["details"]["microseconds"][who]["median"] for who in ("chainrule", each["name"].split("_")[1]))
+            assert each["figure"] == theirs / ours > 0
+    assert done.returncode == (0 if all(each["figure"] is not None for each in found["rows"]) else 1)
+
+
+def changes(contender, program):
+    """The loss of the first step, and by how much each parameter changed: the gradients, but for the learning rate."""
+    made = networks.PROGRAMS[contender]()[program]()
+    before = [training.array_of(p).copy() for p in made.parameters]
+    loss = made.step(*made.batches[0]).item()
+    return loss, [training.array_of(p) - b for p, b in zip(made.parameters, before, strict=True)]
+
+
+def same_changes(mine, yours):
+    assert mine[0] == pytest.approx(yours[0], rel=1e-5)
+    largest = max(abs(change).max() for change in yours[1])
+    assert largest > 0
+    for a, b in zip(mine[1], yours[1], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4 * largest)
+
+
+@pytest.mark.parametrize(
+    ("mine", "yours"),
+    [("names", "names"), ("lecture", "lecture"), ("modules", "modules"), ("mlp", "mlp"), ("hand", "hand"), ("tensors", "hand")],
+)
+def test_pytorch_computes_the_same_gradients(mine, yours):
+    pytest.importorskip("torch", reason="the peer of this comparison is PyTorch: pip install 'chainrule[dev]'")
+    same_changes(changes("chainrule", mine), changes("torch", yours))
+
+
+def test_hips_autograd_computes_the_same_gradients():
+    pytest.importorskip("autograd", reason="the peer of this comparison is HIPS autograd: pip install 'chainrule[dev]'")
+    same_changes(changes("chainrule", "names"), changes("autograd", "names"))
+
+
+def test_all_spellings_are_the_same_network():
+    same_changes(changes("chainrule", "names"), changes("chainrule", "modules"))
+    same_changes(changes("chainrule", "hand"), changes("chainrule", "tensors"))
+    # BatchNorm divides by n - 1 in the lecture, and the lecture's has no eps.
+    loss, by_hand = changes("chainrule", "hand")
+    eager_loss, eager = changes("chainrule", "lecture")
+    assert loss == pytest.approx(eager_loss, rel=1e-4)
+    same_changes((eager_loss, eager), (eager_loss, by_hand))
+
+
+def test_other_losses_or_gradients_are_no_comparison():
+    first = {"losses": [3.0, 2.9], "moved": [1.0, 0.0]}
+    training.expect_the_same(first, {"losses": [3.0001, 2.9], "moved": [1.0, 1e-5]})
+    for other in ({"losses": [3.0, 2.8]}, {"moved": [1.0, 0.1]}, {"moved": [1.0]}, {"losses": [3.0, float("nan")]}):
+        with pytest.raises(MeasurementError, match="different things"):
+            training.expect_the_same({**first, **other}, first)
+
+
+def test_a_program_starts_afresh_and_goes_on():
+    worker = training.Worker("chainrule")
+    first = worker.first_steps("hand")
+    assert worker.steps("hand", 3) > 0
+    assert worker.first_steps("hand") == first
+    assert worker.steps("names", 2) > 0
+
+
+def test_without_a_peer_a_row_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert training._introduce("torch") == {"missing": "torch is not installed; install it with: pip install torch==2.13.0"}
+    assert "pip install autograd" in training._introduce("autograd")["missing"]
+    there = {"chainrule": None, "torch": MeasurementError("torch is gone; install it")}
+    row = training.compared(there, "x", ours="names", theirs=("torch", "names"), target=1, steps=1, rounds=1)
+    assert (row.figure, row.problem) == (None, "torch is gone; install it")
+    capsys.readouterr()

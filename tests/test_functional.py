@@ -114,6 +114,15 @@ def test_cross_entropy(shape, reduction):
     )
 
 
+def test_cross_entropy_of_logits_that_are_a_transposed_view():
+    labels = RNG.integers(0, 5, 6)
+    agree(
+        lambda x: F.cross_entropy(x.T, labels),
+        lambda x: TF.cross_entropy(x.T, torch.tensor(labels)),
+        draw(5, 6),
+    )
+
+
 def test_cross_entropy_of_extreme_logits():
     x = Tensor([[1000.0, -1000.0], [-np.inf, 0.0]], requires_grad=True)
     loss = F.cross_entropy(x, [1, 1])

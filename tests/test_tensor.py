@@ -171,6 +171,53 @@ def test_indexing_with_arrays_adds_up_repeated_rows():
     assert emb.grad.sum(1).tolist() == [6, 3, 0]
 
 
+@pytest.mark.parametrize("rows", [3, 4000])  # few are added up by bincount, many in place
+@pytest.mark.parametrize("dtype", ["int64", "int32", "uint8"])
+def test_rows_that_repeat_add_up_in_small_and_large_tables(rows, dtype):
+    index = np.array([[0, 2, 2], [1, 0, 2]], dtype)
+    agree(lambda x: x[index], lambda x: x[torch.tensor(index.astype(np.int64))], [draw(rows, 2, 5)], second=rows == 3)
+
+
+def test_rows_of_tables_without_elements():
+    for shape in ((0, 4), (3, 0)):
+        x = Tensor(np.zeros(shape), requires_grad=True)
+        x[np.zeros((2, 0) if shape[0] == 0 else (2, 1), int)].sum().backward()
+        assert x.grad.shape == shape
+
+
+@pytest.mark.parametrize("exponent", [2, 2.0, 1, 0, 0.5, -1, -0.5, 3.7])
+def test_powers_by_python_numbers(exponent):
+    agree(lambda x: x**exponent, lambda x: x**exponent, [draw(3, 4)])
+    agree(lambda x: exponent**x, lambda x: exponent**x, [draw(3, 4)]) if exponent > 0 else None
+
+
+@pytest.mark.parametrize("size", [7, 40_000])  # beyond a few thousand elements relu is another call of NumPy
+def test_relu_of_small_and_large_arrays(size):
+    x = RNG.normal(size=size)
+    x[:3] = np.nan, np.inf, -np.inf
+    t, mine = torch.tensor(x, requires_grad=True), Tensor(x, requires_grad=True)
+    t.relu().sum().backward()
+    mine.relu().sum().backward()
+    np.testing.assert_array_equal(mine.relu().data, t.relu().detach().numpy())
+    np.testing.assert_array_equal(mine.grad[1:], t.grad.numpy()[1:])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("axis", [None, 0, 1, (0, 1)])
+def test_sums_and_means_are_numpys_to_the_last_bit(dtype, axis):
+    a = RNG.normal(size=(100, 7)).astype(dtype)
+    np.testing.assert_array_equal(Tensor(a).sum(axis=axis).data, a.sum(axis))
+    np.testing.assert_array_equal(Tensor(a).mean(axis=axis).data, a.mean(axis))
+
+
+@pytest.mark.parametrize("shape", [(5000, 3), (100, 3), (100, 1), (1, 3), (0, 3)])
+def test_a_bias_gets_the_sum_over_the_batch(shape):
+    x, b = Tensor(RNG.normal(size=shape)), Tensor(np.zeros(shape[1]), requires_grad=True)
+    g = RNG.normal(size=shape)
+    (x + b).backward(g)
+    np.testing.assert_allclose(b.grad, g.sum(0), rtol=1e-10, atol=1e-12)
+
+
 def test_negative_steps_and_empty_slices():
     x = Tensor(np.arange(6.0).reshape(2, 3), requires_grad=True)
     y = x[::-1, ::-2] * Tensor([[1.0, 2.0], [3.0, 4.0]])

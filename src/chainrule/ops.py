@@ -268,8 +268,8 @@ class ArrayOp:
     name, symbol, doc: as in Op.
     forward: `(m, *inputs, **options) -> y`. Options (axis, shape, index, ...) belong to one use of the row; they are kept
         by its node and have no gradient.
-    pullbacks: one `(m, g, y, *inputs, **options) -> gradient of that input` per input; or, for a row of any number of
-        inputs, one `(m, g, y, i, *inputs, **options)` that is asked for the i-th.
+    pullbacks: one `(m, g, y, *inputs, **options) -> gradient of that input` per input, the last of which may be left out
+        in a use of the row; or, for any number of inputs, one `(m, g, y, i, *inputs, **options)`, asked for the i-th.
     joint: True for a row whose gradients share their work: then `pullbacks` is one `(m, g, y, *inputs, **options)` that
         returns those of all inputs.
 
@@ -305,7 +305,7 @@ class ArrayOp:
             return (rules[0](m, g, y, xs[0], **options),)
         if callable(rules):
             return [rules(m, g, y, i, *xs, **options) if wish else None for i, wish in enumerate(wanted)]
-        return [rule(m, g, y, *xs, **options) if wish else None for rule, wish in zip(rules, wanted, strict=True)]
+        return [rule(m, g, y, *xs, **options) if wish else None for rule, wish in zip(rules, wanted, strict=False)]
 
     def __repr__(self) -> str:
         return f"<ArrayOp {self.name}>"
@@ -330,18 +330,36 @@ def _array_row(
     ARRAY_TABLE[name] = ArrayOp(name, symbol, forward, pullbacks, doc, joint)
 
 
+def _beside_input(m: Any, g: Any, x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
+    """What a reduction returned, or its gradient, in a shape that broadcasts with its input."""
+    return g if keepdims else m.reshape(g, shape=tuple([1 if i in axis else n for i, n in enumerate(x.shape)]))
+
+
 def _spread(m: Any, g: Any, x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
-    """What a reduction returned, or its gradient, back in the shape of its input."""
-    if not keepdims:
-        g = m.reshape(g, shape=tuple(1 if i in axis else n for i, n in enumerate(x.shape)))
-    return m.broadcast_to(g, shape=x.shape)
+    """The same in the shape of its input."""
+    return m.broadcast_to(_beside_input(m, g, x, axis, keepdims), shape=x.shape)
 
 
 def _share(m: Any, g: Any, y: Any, x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
     """The gradient of a largest or smallest element; ties share it evenly, as in PyTorch's amax."""
-    hit = x == _spread(m, y, x, axis, keepdims)
+    hit = x == _beside_input(m, y, x, axis, keepdims)
     counted = m.sum(m.where(hit, 1.0, 0.0), axis=axis, keepdims=True)
-    return m.where(hit, _spread(m, g, x, axis, keepdims) / counted, 0.0)
+    return m.where(hit, _beside_input(m, g, x, axis, keepdims) / counted, 0.0)
+
+
+def _count(x: Any, axis: tuple[int, ...]) -> int:
+    return math.prod([x.shape[i] for i in axis])
+
+
+def _variance(m: Any, x: Any, *, axis: tuple[int, ...], keepdims: bool, correction: int) -> Any:
+    d = x - m.mean(x, axis=axis, keepdims=True)
+    return m.sum(d * d, axis=axis, keepdims=keepdims) / (_count(x, axis) - correction)
+
+
+def _variance_pullback(m: Any, g: Any, y: Any, x: Any, *, axis: tuple[int, ...], keepdims: bool, correction: int) -> Any:
+    # The mean depends on every x too, but the deviations add up to 0, so nothing comes of it.
+    slope = g * 2.0 / (_count(x, axis) - correction)
+    return (x - m.mean(x, axis=axis, keepdims=True)) * _beside_input(m, slope, x, axis, keepdims)
 
 
 def _inverse(axes: tuple[int, ...]) -> tuple[int, ...]:
@@ -359,6 +377,8 @@ _array_row("sum", "sum", lambda m, x, *, axis, keepdims: m.sum(x, axis=axis, kee
 _array_row("mean", "mean", lambda m, x, *, axis, keepdims: m.mean(x, axis=axis, keepdims=keepdims),
            (lambda m, g, y, x, *, axis, keepdims: _spread(m, g * (y.size / max(x.size, 1)), x, axis, keepdims),),
            "The mean over axes.")
+_array_row("var", "var", _variance, (_variance_pullback,),
+           "The sum of the squared deviations from the mean over axes, divided by their number minus the correction.")
 _array_row("amax", "max", lambda m, x, *, axis, keepdims: m.amax(x, axis=axis, keepdims=keepdims),
            (lambda m, g, y, x, *, axis, keepdims: _share(m, g, y, x, axis, keepdims),),
            "The largest element over axes; ties share the gradient.")
@@ -367,7 +387,7 @@ _array_row("amin", "min", lambda m, x, *, axis, keepdims: m.amin(x, axis=axis, k
            "The smallest element over axes; ties share the gradient.")
 _array_row("logsumexp", "logsumexp", lambda m, x, *, axis, keepdims: m.logsumexp(x, axis=axis, keepdims=keepdims),
            (lambda m, g, y, x, *, axis, keepdims:
-            _spread(m, g, x, axis, keepdims) * m.exp(x - _spread(m, y, x, axis, keepdims)),),
+            _beside_input(m, g, x, axis, keepdims) * m.exp(x - _beside_input(m, y, x, axis, keepdims)),),
            "The logarithm of the sum of exponentials over axes, without overflow.")
 _array_row("softmax", "softmax", lambda m, x, *, axis: m.softmax(x, axis=axis),
            (lambda m, g, y, x, *, axis: y * (g - m.sum(g * y, axis=axis, keepdims=True)),),
@@ -390,9 +410,9 @@ _array_row("getitem", "[]", lambda m, x, *, index: m.getitem(x, index=index),
 _array_row("scatter", "scatter", lambda m, x, *, index, shape: m.scatter(x, index=index, shape=shape),
            (lambda m, g, y, x, *, index, shape: m.getitem(g, index=index),),
            "Zeros of a shape with x added at an index; what getitem pulls back.")
-_array_row("concatenate", "concat", lambda m, *xs, axis: m.concatenate(xs, axis=axis), _concatenated,
+_array_row("concatenate", "concat", lambda m, *xs, axis: m.concatenate(*xs, axis=axis), _concatenated,
            "Arrays joined along an axis.")
-_array_row("stack", "stack", lambda m, *xs, axis: m.stack(xs, axis=axis),
+_array_row("stack", "stack", lambda m, *xs, axis: m.stack(*xs, axis=axis),
            lambda m, g, y, i, *xs, axis: m.getitem(g, index=(slice(None),) * axis + (i,)),
            "Arrays of one shape along a new axis.")
 _array_row("astype", "cast", lambda m, x, *, dtype: m.astype(x, dtype=dtype),
@@ -402,13 +422,12 @@ _array_row("astype", "cast", lambda m, x, *, dtype: m.astype(x, dtype=dtype),
 
 # ---- fused rows: what networks do at every step, in as few passes over memory as there can be ------------------------
 
+# Where a rule below changes its own array by += or *=, that is done in place; of a tensor Python makes a new one.
 
-def _linear_pullback(m: Any, g: Any, y: Any, i: int, x: Any, w: Any, *b: Any) -> Any:
-    rows = _rows(m, g)
-    if i == 0:
-        dx = m.matmul(rows, w)
-        return dx if len(x.shape) == 2 else m.reshape(dx, shape=x.shape)
-    return m.matmul(m.swap(rows), _rows(m, x)) if i == 1 else m.sum(rows, axis=(0,), keepdims=False)
+
+def _linear_by_x(m: Any, g: Any, y: Any, x: Any, w: Any, *b: Any) -> Any:
+    dx = m.matmul(_rows(m, g), w)
+    return dx if len(x.shape) == 2 else m.reshape(dx, shape=x.shape)
 
 
 def _rows(m: Any, x: Any) -> Any:
@@ -426,27 +445,25 @@ def _cross_entropy_pullback(m: Any, g: Any, y: Any, logits: Any, *, labels: Any,
 
 
 def _deviations(m: Any, x: Any, axis: tuple[int, ...], correction: int, eps: float) -> tuple[Any, ...]:
-    """x minus its mean along axes, 1 / its standard deviation, its mean and its variance."""
-    mean = m.mean(x, axis=axis, keepdims=True)
-    d = x - mean
-    var = m.sum(d * d, axis=axis, keepdims=True) / (_count(x, axis) - correction)
+    """x minus its mean along axes; and per channel 1 / the standard deviation, the mean and the variance."""
+    mean = m.mean(x, axis=axis, keepdims=False)
+    d = x - _beside(m, mean, x, axis)
+    var = m.sum(d * d, axis=axis, keepdims=False) / (_count(x, axis) - correction)
     return d, 1.0 / m.sqrt(var + eps), mean, var
 
 
-def _count(x: Any, axis: tuple[int, ...]) -> int:
-    return math.prod([x.shape[i] for i in axis])
-
-
 def _beside(m: Any, w: Any, x: Any, axis: tuple[int, ...]) -> Any:
-    """A weight per channel, in a shape that broadcasts with x."""
+    """A number per channel, in a shape that broadcasts with x."""
     if len(x.shape) == 2:
         return w
     return m.reshape(w, shape=tuple(1 if i in axis else n for i, n in enumerate(x.shape)))
 
 
 def _batch_norm(m: Any, x: Any, w: Any, b: Any, *, axis: tuple[int, ...], correction: int, eps: float, kept: list[Any]) -> Any:
-    kept[:] = d, scale, *_ = _deviations(m, x, axis, correction, eps)
-    return d * (_beside(m, w, x, axis) * scale) + _beside(m, b, x, axis)
+    kept[:] = d, scale, _, _ = _deviations(m, x, axis, correction, eps)
+    y = d * _beside(m, w * scale, x, axis)
+    y += _beside(m, b, x, axis)
+    return y
 
 
 def _batch_norm_pullback(
@@ -454,16 +471,21 @@ def _batch_norm_pullback(
 ) -> tuple[Any, Any, Any]:
     # With d = x - mean and s = 1 / std:  dx = w * s * (g - mean(g) - d * s * s * sum(g * d) / (n - correction)), for the mean
     # and the variance depend on every x (Ioffe and Szegedy 2015, section 3, where the correction is 0).
-    d, s, *_ = m.kept(kept, lambda: _deviations(m, x, axis, correction, eps))
+    d, s, _, _ = m.kept(kept, lambda: _deviations(m, x, axis, correction, eps))
     n = _count(x, axis)
-    db, dw = m.sum(g, axis=axis, keepdims=True), m.sum(g * d, axis=axis, keepdims=True) * s
-    dx = (g - (d * (dw * s / (n - correction)) + db / n)) * (_beside(m, w, x, axis) * s)
-    return dx, m.reshape(dw, shape=w.shape), m.reshape(db, shape=b.shape)
+    db, dw = m.sum(g, axis=axis, keepdims=False), m.sum(g * d, axis=axis, keepdims=False) * s
+    dx = d * _beside(m, dw * s / (correction - n), x, axis)
+    dx += g
+    dx -= _beside(m, db / n, x, axis)
+    dx *= _beside(m, w * s, x, axis)
+    return dx, dw, db
 
 
 # fmt: off
-_array_row("linear", "linear", lambda m, x, w, *b: m.linear(x, w, *b), _linear_pullback,
-           "x @ w.T + b, for rows of features in the last axis of x.")
+_array_row("linear", "linear", lambda m, x, w, *b: m.linear(x, w, *b),
+           (_linear_by_x, lambda m, g, y, x, w, *b: m.matmul(m.swap(_rows(m, g)), _rows(m, x)),
+            lambda m, g, y, x, w, b: m.sum(_rows(m, g), axis=(0,), keepdims=False)),
+           "x @ w.T + b, for rows of features in the last axis of x; b may be left out.")
 _array_row("embedding", "embedding", lambda m, w, *, index: m.embedding(w, index=index),
            (lambda m, g, y, w, *, index: m.scatter(g, index=(index,), shape=w.shape),),
            "Rows of a table; those that are looked up several times add up their gradients.")

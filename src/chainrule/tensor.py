@@ -15,6 +15,7 @@ Left out on purpose: devices, complex numbers, views that share memory for writi
 """
 
 import copy
+import functools
 import math
 import operator
 from collections.abc import Callable, Iterable, Sequence
@@ -30,13 +31,15 @@ from chainrule.errors import GraphError, InputError, NotANumberError
 from chainrule.ops import ArrayOp, Op
 
 Array = npt.NDArray[Any]
-DTYPES = ("float32", "float64", "int64", "int32", "uint8", "bool")
+_MANY = 4096  # elements or rows; what is as small as this costs less to compute than to be clever about
 
 
 # ---- numbers: `m` for arrays -----------------------------------------------------------------------------------------
 
 
 def _where(condition: Any, a: Any, b: Any) -> Any:
+    if type(condition) is bool:  # of two Python numbers
+        return a if condition else b
     # np.where branches at every element, which on a random mask costs thirty times as much as making numbers of the mask.
     if type(a) is float and type(b) is float and type(condition) is np.ndarray and condition.dtype == np.bool_:
         if (a, b) == (0.0, 1.0):
@@ -50,14 +53,36 @@ def _where(condition: Any, a: Any, b: Any) -> Any:
     return np.where(condition, a, b)
 
 
-_sum: Any = np.add.reduce
+_reduce: Any = np.add.reduce
 
 
-def _mean(x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
+@functools.lru_cache(maxsize=64)
+def _ones(n: int, dtype: Any) -> Array:
+    return np.ones(n, dtype)
+
+
+def _sum(x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
+    # The rows of a matrix are what a batch sums over; BLAS adds them up in less than half the time of NumPy's reduce.
+    if axis == (0,) and len(shape := x.shape) == 2 and shape[1] > 1 and x.dtype.kind == "f" and shape[0] <= _MANY:
+        total = _ones(shape[0], x.dtype).dot(x)
+        return total[None] if keepdims else total
+    return _reduce(x, axis=axis, keepdims=keepdims)
+
+
+def _mean(x: Any, axis: tuple[int, ...], keepdims: bool, total: Any = _sum) -> Any:
     shape = x.shape
     count = shape[axis[0]] if len(axis) == 1 else math.prod([shape[i] for i in axis])
-    total = _sum(x, axis=axis, keepdims=keepdims)
-    return total / count if count else np.mean(x, axis=axis, keepdims=keepdims)  # NumPy's NaN and warning for nothing
+    if not count:
+        return np.mean(x, axis=axis, keepdims=keepdims)  # NumPy's NaN and warning for nothing
+    return total(x, axis=axis, keepdims=keepdims) / count
+
+
+def _broadcast_to(x: Any, shape: tuple[int, ...]) -> Any:
+    if math.prod(shape) > _MANY:
+        return np.broadcast_to(x, shape)
+    filled = np.empty(shape, x.dtype)
+    filled[...] = x  # of a few elements a copy is made sooner than a view
+    return filled
 
 
 def _sigmoid(x: Any) -> Any:
@@ -85,29 +110,35 @@ def _log_softmax(x: Any, axis: Any) -> Any:
     return z - np.log(np.add.reduce(np.exp(z), axis=axis, keepdims=True))
 
 
+def _matmul(a: Any, b: Any) -> Any:
+    return a.dot(b) if a.ndim == b.ndim == 2 else np.matmul(a, b)  # the same BLAS call, reached sooner
+
+
 def _linear(x: Any, w: Any, *b: Any) -> Any:
     lead = x.shape[:-1]
     # One product of two matrices is faster than as many as the leading axes say.
-    y = np.matmul(x if len(lead) == 1 else x.reshape(math.prod(lead), x.shape[-1]), w.T)
+    y = (x if len(lead) == 1 else x.reshape(math.prod(lead), x.shape[-1])).dot(w.T)
     if b:
-        y = np.add(y, b[0], out=y if b[0].dtype == y.dtype else None)
+        y = np.add(y, b[0], out=y if b[0].dtype is y.dtype else None)
     return y if len(lead) == 1 else y.reshape(*lead, w.shape[0])
 
 
 def _cross_entropy(logits: Any, labels: Any, reduction: str, kept: list[Any]) -> Any:
-    rows = np.arange(len(labels))
-    z = _shifted(logits, 1)
-    right = z[rows, labels]
+    n, classes = logits.shape
+    z = np.subtract(logits, np.maximum.reduce(logits, axis=1, keepdims=True), order="C")
+    flat = z.reshape(-1)  # a view, because z is in C order, where one index per row finds its label
+    at = np.arange(0, n * classes, classes) + labels
+    right = flat[at]
     slope = np.exp(z, out=z)  # becomes softmax minus one-hot, the gradient of each row's loss
-    total = np.add.reduce(slope, axis=1)
+    total = slope.dot(_ones(classes, slope.dtype))
     slope /= total[:, None]
-    slope[rows, labels] -= 1
+    flat[at] -= 1
     kept[:] = [slope]
     losses = np.log(total) - right
     if reduction == "none":
         return losses
     loss = np.add.reduce(losses)
-    return loss / len(labels) if reduction == "mean" else loss
+    return loss / n if reduction == "mean" else loss
 
 
 def _one_hot_like(labels: Any, logits: Any) -> Any:
@@ -115,8 +146,9 @@ def _one_hot_like(labels: Any, logits: Any) -> Any:
 
 
 def _scatter(x: Any, index: Any, shape: tuple[int, ...]) -> Any:
-    if len(index) == 1 and isinstance(index[0], np.ndarray) and index[0].dtype.kind in "iu" and x.dtype.kind == "f":
-        return _scatter_rows(x, index[0], shape)
+    rows = index[0] if len(index) == 1 and isinstance(index[0], np.ndarray) and index[0].dtype.kind in "iu" else None
+    if rows is not None and x.dtype.kind == "f" and math.prod(shape) <= 16 * x.size:
+        return _scatter_rows(x, rows, shape)
     out = np.zeros(shape, np.asarray(x).dtype)
     if all(isinstance(i, (int, slice, type(None), type(Ellipsis))) for i in index):
         out[index] = x  # slices meet every element once
@@ -126,17 +158,18 @@ def _scatter(x: Any, index: Any, shape: tuple[int, ...]) -> Any:
 
 
 def _scatter_rows(x: Any, index: Any, shape: tuple[int, ...]) -> Any:
-    # bincount adds up in float64 and takes half of the time of np.add.at.
-    width = math.prod(shape[1:])
-    places = index.reshape(-1, 1) * width + np.arange(width)
-    try:
-        total = np.bincount(places.reshape(-1), x.reshape(-1), shape[0] * width)
-    except ValueError:  # there are negative indices, which count from the end
-        total = np.bincount(places.reshape(-1) % (shape[0] * width), x.reshape(-1), shape[0] * width)
-    return total.astype(x.dtype).reshape(shape)
+    # bincount adds up in float64 and takes half of the time of np.add.at, unless the table is much larger than what is added
+    # to it. It wants the place of every element.
+    places = np.arange(math.prod(shape)).reshape(shape).take(index, 0)
+    return np.bincount(places.reshape(-1), x.reshape(-1), math.prod(shape)).reshape(shape).astype(x.dtype)
 
 
-_SHORTCUTS: dict[str, Any] = {"relu": lambda m, x: np.maximum(x, 0.0)}
+def _relu(m: Any, x: Any) -> Any:
+    # np.clip takes a third of the time per element, and three times as long to begin.
+    return np.clip(x, 0.0, np.inf) if x.size > 8 * _MANY else np.maximum(x, 0.0)
+
+
+_SHORTCUTS: dict[str, Any] = {"relu": _relu}
 """Forward rules of elementwise rows that NumPy has a faster word for; relu's `where` branches at every element."""
 
 
@@ -149,8 +182,8 @@ ArrayMath = SimpleNamespace(
     amax=np.maximum.reduce,
     amin=np.minimum.reduce,
     astype=lambda x, dtype: x.astype(dtype),
-    broadcast_to=lambda x, shape: x if x.shape == shape else np.broadcast_to(x, shape),
-    concatenate=lambda xs, axis: np.concatenate(xs, axis=axis),
+    broadcast_to=_broadcast_to,
+    concatenate=lambda *xs, axis: np.concatenate(xs, axis=axis),
     cos=np.cos,
     cross_entropy=_cross_entropy,
     embedding=lambda w, index: w.take(index, 0),
@@ -162,19 +195,19 @@ ArrayMath = SimpleNamespace(
     log1p=np.log1p,
     log_softmax=_log_softmax,
     logsumexp=_logsumexp,
-    matmul=np.matmul,
+    matmul=_matmul,
     maximum=np.maximum,
     mean=_mean,
     minimum=np.minimum,
-    pow=np.power,
+    pow=operator.pow,  # unlike np.power it has short ways for the exponents 2, 1, 0.5 and -1
     reshape=lambda x, shape: x.reshape(shape),
     scatter=_scatter,
     sigmoid=_sigmoid,
     sin=np.sin,
     softmax=_softmax,
     sqrt=np.sqrt,
-    stack=lambda xs, axis: np.stack(xs, axis=axis),
-    sum=np.add.reduce,
+    stack=lambda *xs, axis: np.stack(xs, axis=axis),
+    sum=_sum,
     swap=lambda x: x.swapaxes(-1, -2),
     tanh=np.tanh,
     transpose=lambda x, axes: np.transpose(x, axes),
@@ -223,6 +256,7 @@ class Tensor(Node):
         op: Any
         inputs: Any
         options: dict[str, Any] | None
+        _grad: Array
 
         def _one(self) -> "Tensor": ...
         def _two(self, other: Any) -> "Tensor": ...
@@ -253,21 +287,26 @@ class Tensor(Node):
     @data.setter
     def data(self, x: Any) -> None:
         global _writes
-        array = x if type(x) is np.ndarray and x.dtype is self._data.dtype else np.asarray(x, dtype=self.dtype)
-        if array.shape != self.shape:
-            raise InputError(f"data of shape {array.shape} cannot replace data of shape {self.shape}")
+        if x is not self._data:  # as in t.data += 1, where NumPy has changed the array already
+            x = np.asarray(x, dtype=self.dtype)
+            if x.shape != self.shape:
+                raise InputError(f"data of shape {x.shape} cannot replace data of shape {self.shape}")
         _writes += 1
-        self._data, self._written = array, _writes
+        self._data, self._written = x, _writes
 
     @property
     def grad(self) -> Array | None:
         """d(root)/d(this), of the shape of the data; None until a backward pass reaches it."""
-        return getattr(self, "_grad", None)
+        try:
+            return self._grad
+        except AttributeError:
+            return None
 
     @grad.setter
     def grad(self, x: Any) -> None:
         if x is None:
-            del self.grad
+            if hasattr(self, "_grad"):
+                del self._grad
             return
         array = np.asarray(x, dtype=self.dtype)
         if array.shape != self.shape:
@@ -276,8 +315,7 @@ class Tensor(Node):
 
     @grad.deleter
     def grad(self) -> None:
-        if self.has_grad:
-            del self._grad
+        self.grad = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -321,12 +359,15 @@ class Tensor(Node):
         """
         engine._check_root(self)
         one = _seed(self, gradient)
-        lent = {id(one)}  # arrays that somebody holds already
+        lent = {id(one)}  # arrays that somebody holds already: rules hand on views, and one array to several inputs
         for node, g in _backpropagate(self, one, ArrayMath, _array_of, forget=not retain_grad).items():
-            if node.op is None and node.has_grad:
+            if node.op is None and hasattr(node, "_grad"):
                 node._grad = node._grad + g
+            elif type(g) is np.ndarray and g.base is None and id(g) not in lent:
+                lent.add(id(g))
+                node._grad = g
             else:
-                node._grad = _owned(g, lent)
+                node._grad = np.array(g)
 
     def _gradients(self, create_graph: bool) -> dict[Any, Any]:
         one = _seed(self, None)
@@ -432,9 +473,7 @@ class Tensor(Node):
     ) -> "Tensor":
         """The variance: the sum of squared deviations over n - 1, as in PyTorch; unbiased=False divides by n."""
         axes = _axes(dim if axis is None else axis, self.ndim, "var")
-        count = int(np.prod([self.shape[a] for a in axes]))
-        squares = (self - self.mean(axes, keepdim=True)) ** 2
-        return squares.sum(axes, keepdim=keepdim or keepdims) / (count - 1 if unbiased else count)
+        return _apply_array("var", (self,), axis=axes, keepdims=keepdim or keepdims, correction=int(unbiased))
 
     def std(
         self, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False
@@ -513,7 +552,7 @@ class Tensor(Node):
         return np.asarray(self._data).tolist()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        if self.requires_grad and engine._is_recording():
+        if self.requires_grad and _is_recording():
             raise GraphError("this tensor requires a gradient, which NumPy would lose; take .numpy() or .detach()")
         return np.array(self._data, dtype=dtype)
 
@@ -602,6 +641,7 @@ def _make(data: Any) -> Tensor:
 
 
 _new = object.__new__
+_is_recording = engine._is_recording
 
 
 def _node(data: Any, op: Any, inputs: tuple[Tensor, ...], options: dict[str, Any] | None) -> Tensor:
@@ -611,7 +651,7 @@ def _node(data: Any, op: Any, inputs: tuple[Tensor, ...], options: dict[str, Any
     node._made = _writes
     for x in inputs:
         if x.requires_grad:
-            if not engine._is_recording():
+            if not _is_recording():
                 break
             node.op = op
             node.inputs = inputs
@@ -624,12 +664,14 @@ def _node(data: Any, op: Any, inputs: tuple[Tensor, ...], options: dict[str, Any
     return node
 
 
-# Most array rows say `m.name(inputs, options)` and no more; then that function is called without the detour.
-_DIRECT: dict[str, Any] = {
-    name: getattr(ArrayMath, name)
-    for name in ops.ARRAY_TABLE
-    if name not in ("concatenate", "stack") and hasattr(ArrayMath, name)
+# Most rows say `m.name(inputs, options)` and no more; then that function is called without the detour. Rules may sum as is
+# fastest, but who asks for a sum or a mean gets NumPy's, to the last bit.
+_NUMPYS = {"sum": _reduce, "mean": functools.partial(_mean, total=_reduce)}
+_ROWS: dict[str, tuple[ArrayOp, Any]] = {
+    name: (op, _NUMPYS.get(name) or getattr(ArrayMath, name, None) or functools.partial(op.forward, ArrayMath))
+    for name, op in ops.ARRAY_TABLE.items()
 }
+"""Array rows, each with its forward rule on arrays."""
 
 
 # ---- making nodes ----------------------------------------------------------------------------------------------------
@@ -637,13 +679,11 @@ _DIRECT: dict[str, Any] = {
 
 def _apply_array(name: str, inputs: tuple[Tensor, ...], **options: Any) -> Tensor:
     """The result of a row of the array table."""
-    op = ops.ARRAY_TABLE[name]
-    forward = _DIRECT.get(name)
+    op, forward = _ROWS[name]
     try:
-        if forward is None:
-            data = op.forward(ArrayMath, *[x._data for x in inputs], **options)
-        else:
-            data = forward(*[x._data for x in inputs], **options)
+        # Most have one input; to unpack it from a list would be a seventh of what recording costs.
+        one = len(inputs) == 1
+        data = forward(inputs[0]._data, **options) if one else forward(*[x._data for x in inputs], **options)
     except (ValueError, IndexError) as error:
         raise _shape_error(name, inputs, error) from None
     return _node(data, op, inputs, options)
@@ -743,21 +783,14 @@ def one_hot(labels: Any, num_classes: int | None = None) -> Tensor:
 _array_of = operator.attrgetter("_data")
 
 
-def _owned(g: Any, lent: set[int]) -> Array:
-    """A gradient as an array that nobody else holds: rules hand on views, and one array to several inputs."""
-    if type(g) is np.ndarray and g.base is None and id(g) not in lent:
-        lent.add(id(g))
-        return g
-    return np.array(g)
-
-
 def _seed(root: Tensor, gradient: Any) -> Array:
     if gradient is None:
         if root._data.size != 1:
             raise InputError(
                 f"backward from a tensor of shape {root.shape} needs a gradient of that shape; reduce it first, say with .sum()"
             )
-        return np.ones(root._data.shape, root._data.dtype)
+        # A scalar for a scalar: NumPy computes with it ten times as fast as with an array without axes.
+        return root._data.dtype.type(1) if root._data.shape == () else np.ones(root._data.shape, root._data.dtype)
     array = np.asarray(gradient._data if isinstance(gradient, Tensor) else gradient, dtype=root.dtype)
     if array.shape != root.shape:
         raise InputError(f"the gradient has shape {array.shape}, but the tensor {root.shape}")
@@ -778,12 +811,12 @@ def _backpropagate(root: Tensor, one: Any, m: Any, number: Callable[[Tensor], An
         if node._made != _writes:  # something has been assigned since
             _check_up_to_date(node)
         inputs = node.inputs
-        for x, dx in zip(inputs, _pull(node, m, g, number(node), list(map(number, inputs))), strict=True):
+        for x, dx in zip(inputs, _pull(node, m, g, number(node), [number(x) for x in inputs]), strict=True):
             if dx is not None and x.requires_grad:
-                if dx.shape != x._data.shape or dx.dtype is not x._data.dtype:
-                    dx = _fit(m, dx, x)
-                before = grads.get(x)
-                grads[x] = dx if before is None else before + dx
+                data = x._data  # an array: what requires a gradient is never a Python number
+                if dx.shape != data.shape or dx.dtype is not data.dtype:
+                    dx = _fit(m, dx, data)
+                grads[x] = grads[x] + dx if x in grads else dx
     return grads
 
 
@@ -818,14 +851,15 @@ def _times(g: Any, slope: Any) -> Any:
     return g if type(slope) is float and slope == 1.0 else g * slope
 
 
-def _fit(m: Any, dx: Any, x: Tensor) -> Any:
-    """Undo broadcasting: sum over what was repeated; and return to the dtype of x."""
-    data = x._data  # an array: what requires a gradient is never a Python number
-    shape = data.shape
-    if dx.shape != shape:
-        lead = len(dx.shape) - len(shape)
-        repeated = (i + lead for i, n in enumerate(shape) if n == 1 and dx.shape[i + lead] != 1)
-        dx = m.reshape(m.sum(dx, axis=(*range(lead), *repeated), keepdims=True), shape=shape)
+def _fit(m: Any, dx: Any, data: Array) -> Any:
+    """Undo broadcasting: sum over what was repeated; and return to the dtype of the data."""
+    shape, given = data.shape, dx.shape
+    if given != shape:
+        lead = len(given) - len(shape)
+        repeated = [i for i, n in enumerate(shape, lead) if n == 1 and given[i] != 1]
+        dx = m.sum(dx, axis=(*range(lead), *repeated), keepdims=not lead)
+        if dx.shape != shape:
+            dx = m.reshape(dx, shape=shape)
     return dx if dx.dtype == data.dtype else m.astype(dx, dtype=data.dtype)
 
 
@@ -907,8 +941,7 @@ def _tensor_math() -> SimpleNamespace:
 
     names = {name: elementwise(ops.TABLE[name]) for name in ops.INTRINSICS}
     names |= {name: array(name) for name in ops.ARRAY_TABLE}
-    names |= {"swap": lambda x: x.transpose(-1, -2), "concatenate": concatenate, "stack": stack}
-    names |= {"kept": lambda kept, make: make(), "one_hot": _one_hot_like}
+    names |= {"swap": lambda x: x.transpose(-1, -2), "kept": lambda kept, make: make(), "one_hot": _one_hot_like}
     return SimpleNamespace(**names)
 
 
@@ -948,7 +981,7 @@ def _axes(axis: Any, ndim: int, name: str) -> tuple[int, ...]:
 def _lengths(shape: tuple[Any, ...]) -> tuple[int, ...]:
     """reshape(2, 3) and reshape((2, 3)) alike."""
     given = shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
-    return tuple([n if type(n) is int else operator.index(n) for n in given])
+    return tuple(map(operator.index, given))
 
 
 _BASIC = {int, slice, type(None), type(Ellipsis)}
