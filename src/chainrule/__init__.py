@@ -8,7 +8,8 @@
 -0.004
 
 This package imports its core only. The leaves are imported by name: `chainrule.nn`, `chainrule.optim`,
-`chainrule.data`, `chainrule.check`, `chainrule.show`, `chainrule.train`.
+`chainrule.data`, `chainrule.check`, `chainrule.show`, `chainrule.train`; and `chainrule.compile` and `chainrule.take`, which
+belong to the leaf `chainrule.compiler`, when they are first used.
 """
 
 from chainrule.calculus import grad, hessian, jacobian, value_and_grad
@@ -41,6 +42,7 @@ __all__ = [
     "ChainruleError",
     "Node",
     "Value",
+    "compile",
     "cos",
     "exp",
     "grad",
@@ -59,7 +61,16 @@ __all__ = [
     "sin",
     "softplus",
     "sqrt",
+    "take",
     "tanh",
     "value_and_grad",
     "where",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name in ("compile", "take"):
+        from chainrule import compiler
+
+        return getattr(compiler, name)
+    raise AttributeError(f"module 'chainrule' has no attribute {name!r}")

@@ -684,6 +684,26 @@ def _make(op: Op | None, inputs: Sequence[Node], data: float, grad: float | None
     return node
 
 
+# ---- numbers in bulk, for compiled programs: between a list of Values and an array of as many float64 ----------------
+
+
+def read_data(values: list[Any], numbers: Any) -> None:
+    """Copy the data of Values into an array."""
+    numbers[:] = [x.data for x in values]
+
+
+def write_data(values: list[Any], numbers: Any) -> None:
+    """Set the data of Values from an array."""
+    for x, number in zip(values, numbers.tolist(), strict=True):
+        x.data = number
+
+
+def write_grads(values: list[Any], numbers: Any) -> None:
+    """Set the gradients of Values from an array."""
+    for x, number in zip(values, numbers.tolist(), strict=True):
+        x.grad = number
+
+
 # ---- copying and pickling -------------------------------------------------------------------------------------------
 
 
@@ -833,6 +853,9 @@ def _use(twin: Any) -> None:
         _number_gradients=twin.number_gradients,
         _set_recording=twin.set_recording,
         _is_recording=twin.is_recording,
+        read_data=twin.read_data,
+        write_data=twin.write_data,
+        write_grads=twin.write_grads,
     )
 
 

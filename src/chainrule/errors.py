@@ -12,6 +12,7 @@
     |-- ModelFileError         (ValueError)         a model or checkpoint that is truncated, foreign or of another shape
     |-- RunError               (RuntimeError)       a run folder that exists, is missing or cannot be written
     |-- NonFiniteError         (ArithmeticError)    NaN or infinity met while training
+    |-- CompileError           (RuntimeError)       a function that cannot be compiled as it is written
     `-- MissingDependencyError (ImportError)        an optional package is not installed; carries the command that installs it
 
 Each also derives from the built-in exception that Python would use, so `except ValueError` keeps working. The
@@ -67,6 +68,10 @@ class RunError(ChainruleError, RuntimeError):
 
 class NonFiniteError(ChainruleError, ArithmeticError):
     """NaN or infinity appeared where training needs finite numbers."""
+
+
+class CompileError(ChainruleError, RuntimeError):
+    """A function cannot be compiled as it is written."""
 
 
 class MissingDependencyError(ChainruleError, ImportError):

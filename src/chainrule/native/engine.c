@@ -829,6 +829,36 @@ static PyObject *engine_create(PyObject *module, PyObject *args) {
     return Py_NewRef(type);
 }
 
+/* ---- numbers in bulk, for compiled programs ---------------------------------------------------------------------- */
+
+enum { READ_DATA, WRITE_DATA, WRITE_GRADS };
+
+/* Between a list of Values and a buffer of as many float64. */
+static PyObject *in_bulk(PyObject *const *args, Py_ssize_t nargs, int what) {
+    Py_buffer view;
+    if (nargs != 2 || !PyList_Check(args[0])) return PyErr_Format(PyExc_TypeError, "a list of Values and a buffer are expected");
+    if (PyObject_GetBuffer(args[1], &view, PyBUF_FORMAT | PyBUF_C_CONTIGUOUS | (what == READ_DATA ? PyBUF_WRITABLE : 0)) < 0)
+        return NULL;
+    PyObject *values = args[0];
+    Py_ssize_t n = PyList_GET_SIZE(values);
+    int fits = view.len == n * (Py_ssize_t)sizeof(double) && view.format && view.format[0] == 'd' && !view.format[1];
+    for (Py_ssize_t i = 0; fits && i < n; i++) fits = is_value(PyList_GET_ITEM(values, i));
+    double *numbers = view.buf;
+    for (Py_ssize_t i = 0; fits && i < n; i++) {
+        Node *v = (Node *)PyList_GET_ITEM(values, i);
+        if (what == READ_DATA) numbers[i] = v->data;
+        if (what == WRITE_DATA) v->data = numbers[i];
+        if (what == WRITE_GRADS) v->grad = numbers[i], v->has_grad = 1;
+    }
+    PyBuffer_Release(&view);
+    if (!fits) return PyErr_Format(PyExc_TypeError, "a list of Values needs a buffer of as many float64");
+    Py_RETURN_NONE;
+}
+
+static PyObject *engine_read_data(PyObject *m, PyObject *const *args, Py_ssize_t n) { return in_bulk(args, n, READ_DATA); }
+static PyObject *engine_write_data(PyObject *m, PyObject *const *args, Py_ssize_t n) { return in_bulk(args, n, WRITE_DATA); }
+static PyObject *engine_write_grads(PyObject *m, PyObject *const *args, Py_ssize_t n) { return in_bulk(args, n, WRITE_GRADS); }
+
 static PyMethodDef functions[] = {
     {"create", engine_create, METH_VARARGS, "Make the type Value, once."},
     {"apply", (PyCFunction)(void (*)(void))engine_apply, METH_FASTCALL, "The Value of an operation at these inputs."},
@@ -837,6 +867,9 @@ static PyMethodDef functions[] = {
     {"number_gradients", engine_number_gradients, METH_O, "d(root)/d(node) for every node that a gradient reaches."},
     {"backward", engine_backward, METH_O, "Deposit the gradients in the nodes."},
     {"is_recording", engine_is_recording, METH_NOARGS, "Whether this thread records."},
+    {"read_data", (PyCFunction)(void (*)(void))engine_read_data, METH_FASTCALL, "Copy the data of Values into a buffer."},
+    {"write_data", (PyCFunction)(void (*)(void))engine_write_data, METH_FASTCALL, "Set the data of Values from a buffer."},
+    {"write_grads", (PyCFunction)(void (*)(void))engine_write_grads, METH_FASTCALL, "Set the gradients of Values from a buffer."},
     {"set_recording", engine_set_recording, METH_O, "Switch recording in this thread; returns what it was."},
     {NULL},
 };

@@ -1,0 +1,43 @@
+"""`compile`: from a function to something that computes the same, and its gradients, fast. Imports step and function."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from chainrule.compiler.function import Function
+from chainrule.compiler.step import Step
+from chainrule.errors import InputError
+
+
+def compile(  # noqa: A001 - what it is called everywhere
+    function: Callable[..., Any],
+    params: Iterable[Any] | None = None,
+    *,
+    optimizer: Any = None,
+    dtype: Any = None,
+    executor: str = "",
+) -> Any:
+    """The same function as an array program.
+
+    function: with `params`, a loss: it returns a Value (or a Tensor of one element), or a tuple of that and other outputs.
+        Without, a function of numbers, to be mapped over arrays.
+    params: the Values or Tensors that the loss is differentiated by; each call sets their `grad`, as `backward()` does after
+        `zero_grad()`.
+    optimizer: of chainrule.optim, over the same parameters: then each call also updates them.
+    dtype: "float64" or "float32", in which the program computes (default: float64; of Tensors, theirs).
+    executor: what runs the program: "native", or "numpy", the slow one that the other must agree with (default: the best
+        there is).
+
+    Returns a Step, called with NumPy arrays (inside, their elements are Values in lists, or they are Tensors), or a Function.
+    The function runs twice when new shapes come, to see what it does; what it reads from outside must stay as it is, but for
+    Values and Tensors, which are read anew in every call.
+
+    Raises CompileError, naming the line, for a function that branches on its numbers or draws random ones; InputError for
+    what cannot be compiled at all.
+    """
+    if not callable(function):
+        raise InputError(f"compile takes a function, not {type(function).__name__}")
+    if params is None:
+        if optimizer is not None:
+            raise InputError("compile: an optimizer needs params, the parameters it updates")
+        return Function(function, dtype or "float64", executor)
+    return Step(function, params, optimizer, dtype, executor)

@@ -1,0 +1,57 @@
+"""What a compiler found, in words: `Explanation`. Imports lines, listing and program."""
+
+from collections.abc import Mapping
+
+from chainrule.compiler.lines import VIEW, Array
+from chainrule.compiler.listing import Printed, listing
+from chainrule.compiler.program import Program
+
+
+class Explanation:
+    """How many scalar operations became which array operations, and from which lines of the function.
+
+    counts: for lines of the program the number of operations of the function they stand for.
+    forward, whole: the program without and with gradients.
+    """
+
+    def __init__(self, counts: Mapping[Array, int], forward: Program, whole: Program, of_tensors: bool) -> None:
+        self.counts, self.forward, self.whole, self.of_tensors = counts, forward, whole, of_tensors
+
+    def __str__(self) -> str:
+        mine = set(self.forward.lines)
+        found = listing(self.whole)
+        forward = [p for p in found if p.line in mine]
+        rest = [p for p in found if p.line not in mine]
+        kind = "tensor" if self.of_tensors else "scalar"
+        lines = [
+            f"{sum(self.counts.values()):,} {kind} operations are {len(self.forward.operations)} array operations; with the "
+            f"gradients they are {len(self.whole.operations)}.",
+            "",
+            *self._rows(forward),
+            "",
+            "gradients" + (" and update:" if "finite" in self.whole.outputs else ":"),
+            *self._rows(rest),
+        ]
+        return "\n".join(lines)
+
+    def _rows(self, printed: list[Printed]) -> list[str]:
+        """Text, shape, how many operations it stands for, and source lines, in columns."""
+        cells = [
+            (
+                p.text,
+                "" if p.line.op is None or p.line.op is VIEW else _shape(p.line),
+                self._count(p),
+                ", ".join(sorted(p.line.sources)),
+            )
+            for p in printed
+        ]
+        widths = [min(max((len(row[k]) for row in cells), default=0), 76) for k in range(4)]
+        return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+
+    def _count(self, p: Printed) -> str:
+        count = self.counts.get(p.line, 0)
+        return "" if self.of_tensors or not count else f"{count:,} operations" if count > 1 else "1 operation"
+
+
+def _shape(line: Array) -> str:
+    return "x".join(map(str, line.shape)) or "number"

@@ -1,0 +1,508 @@
+"""From scalars to arrays: find the operations that are the same, and the loops they came from.
+
+The idea, on the loss of a small net: every `w[j][i] * x[s][i]` is a product of a parameter and a datum, so they are one
+class; every sum of three such products and a parameter is the next; and so on, up to the single number at the end. A
+class becomes one array. Its members are put in the order in which their consumers, already in order, first use them, which
+is the order of the user's loops. Where a class reads its operands is then a list of places, and `affine.nest` tells the
+loops that walk through it: here samples, neurons, inputs. With them the operand is a view. A sum of products over loops
+of which some move one operand and some the other is a matrix product.
+
+1. Sums are flattened: `a + b - c` is one node of three terms, where nobody else wants `a + b`.
+2. Nodes are classed from the leaves up: by operation and the classes of their inputs. The elements of the parameters, of an
+   argument, and all constants are a class each, so two nodes of one class differ only in which elements they read.
+3. From the root down, members are put in order, and it is noted what they read.
+4. Classes are written as lines of a program from the leaves up.
+
+Where places follow no loops, a gather reads them; that is right for every graph, only slower. Imports builder, lines,
+affine, tape and ops.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from chainrule import ops
+from chainrule.compiler.affine import Nest, Places, nest
+from chainrule.compiler.builder import Builder
+from chainrule.compiler.lines import Array, Shape, contiguous
+from chainrule.compiler.tape import Leaf, Tape
+from chainrule.compiler.trace import DETACH, TAKE
+from chainrule.ops import Op
+
+ADD, SUB, NEG, MUL, POW = (ops.TABLE[name] for name in ("add", "sub", "neg", "mul", "pow"))
+EXTREMES = {ops.TABLE["maximum"]: "amax", ops.TABLE["minimum"]: "amin"}
+CONSTANT = "constant"  # the class of constants; those of named arrays are called by their names
+
+
+class Term:
+    """The terms of a sum that are of one class and sign: `count` per member."""
+
+    def __init__(self, child: int, sign: int, count: int) -> None:
+        self.child, self.sign, self.count = child, sign, count
+        self.ids: Any = None  # (members, count), when the members are in order
+
+
+class Class:
+    """Nodes that compute the same of different elements.
+
+    op: their row; None for leaves. name: of leaves, the array they are elements of.
+    children: of an operation, the class of each input. terms: of a sum.
+    """
+
+    def __init__(self, op: Op | None, name: str = "", children: tuple[int, ...] = (), terms: Sequence[Term] = ()) -> None:
+        self.op, self.name, self.children, self.terms = op, name, children, list(terms)
+        self.streams: list[Any] = []  # the numbers of members, as their consumers ask for them
+        self.members: Any = None
+        self.columns: list[Any] = []  # for each input, the numbers of the nodes that the members read
+        self.line: Array | None = None
+        self.is_read = False  # as it is; a product that is only summed up may never be made
+
+
+class Lifter:
+    """One graph on its way to a program; `lift` runs the four steps."""
+
+    def __init__(
+        self,
+        tape: Tape,
+        builder: Builder,
+        arrays: dict[str, Array],
+        place: Callable[[Any], Any] = lambda node: None,
+        made: Any = None,
+    ) -> None:
+        self.tape, self.builder, self.arrays, self.place = tape, builder, arrays, place
+        self.nodes = list(tape.number)
+        self.indices: dict[str, Array] = {}  # of arguments of whole numbers, the array as it is given
+        self.lengths: dict[str, int] = {}  # and the length of the shortest table they are an index of
+        self.made = np.arange(len(tape.ops)) if made is None else made  # the order in which the nodes came to be
+        self.classes: list[Class] = []
+        self.of = np.zeros(len(tape.ops), np.int64)  # from node to class
+        self.position = np.zeros(len(tape.ops), np.int64)  # of a node in the array of its class
+        self.terms: dict[int, list[tuple[int, int]]] = {}
+        self.value = np.zeros(len(tape.ops))
+        for at, leaf in tape.leaves.items():
+            if isinstance(leaf, Leaf):
+                self.position[at] = leaf.place
+            else:
+                self.value[at] = leaf
+
+    def lift(self, wanted: Sequence[Sequence[int]]) -> list[Array]:
+        """For each list of nodes an array of one axis with what they compute."""
+        self.flatten(wanted)
+        self.classify()
+        self.order(wanted)
+        for one in self.classes:
+            # Products that are only summed wait: a sum asks for them if it cannot do without. Constants are written where
+            # they are read.
+            if one.members is not None and one.is_read and one.name != CONSTANT:
+                self.write(one)
+        return [self.picked(np.asarray(nodes, np.int64)) for nodes in wanted]
+
+    # ---- 1. sums
+
+    def flatten(self, wanted: Sequence[Sequence[int]]) -> None:
+        """Find the terms of every sum; nodes that are only a part of one disappear into it."""
+        tape = self.tape
+        uses = Counter(x for xs in tape.inputs for x in xs)
+        uses.update(x for nodes in wanted for x in nodes)
+        self.inside: set[int] = set()
+        for at in range(len(tape.ops) - 1, -1, -1):
+            op = tape.ops[at]
+            if op is ADD or op is SUB or (op is NEG and at in self.inside):
+                self.inside.update(x for x in tape.inputs[at] if uses[x] == 1 and tape.ops[x] in (ADD, SUB, NEG))
+            if op in EXTREMES and (at in self.inside or self.without_gradient(at)):
+                self.inside.update(x for x in tape.inputs[at] if uses[x] == 1 and tape.ops[x] is op)
+        for wish in wanted:
+            self.inside.difference_update(wish)
+        for at, op in enumerate(tape.ops):
+            if at in self.inside:
+                continue
+            if op is ADD or op is SUB or (op in EXTREMES and any(x in self.inside for x in tape.inputs[at])):
+                self.terms[at] = self.terms_of(at)
+
+    def without_gradient(self, at: int) -> bool:
+        """Whether no gradient flows through a node: then a tie in a chain of maxima is no matter."""
+        while self.tape.ops[at] in EXTREMES:
+            left, right = self.tape.inputs[at]
+            if self.tape.ops[right] is not DETACH:
+                return False
+            at = left
+        return self.tape.ops[at] is DETACH
+
+    def terms_of(self, root: int) -> list[tuple[int, int]]:
+        """(node, sign) of each term, from left to right."""
+        terms = []
+        stack = [(root, 1)]
+        while stack:
+            at, sign = stack.pop()
+            op = self.tape.ops[at]
+            if at != root and at not in self.inside:
+                terms.append((at, sign))
+            elif op is NEG:
+                stack.append((self.tape.inputs[at][0], -sign))
+            else:
+                left, right = self.tape.inputs[at]
+                stack += ((right, -sign if op is SUB else sign), (left, sign))
+        return terms
+
+    # ---- 2. classes
+
+    def classify(self) -> None:
+        """Give every node its class, from the leaves up."""
+        known: dict[Any, int] = {}
+        of = self.of.tolist()
+        for at, op in enumerate(self.tape.ops):
+            if at in self.inside:
+                continue
+            key = self.key(at, op, of)
+            found = known.get(key)
+            if found is None:
+                found = known[key] = len(self.classes)
+                self.classes.append(self.make_class(at, op, key, of))
+            of[at] = found
+        self.of = np.array(of, np.int64)
+
+    def key(self, at: int, op: Op | None, of: list[int]) -> Any:
+        """What nodes of one class have in common."""
+        if op is None:
+            leaf = self.tape.leaves[at]
+            return leaf.array if isinstance(leaf, Leaf) else CONSTANT
+        if at in self.terms:
+            return (op if op in EXTREMES else ADD, *sorted(Counter((of[x], sign) for x, sign in self.terms[at]).items()))
+        inputs = self.tape.inputs[at]
+        if op is TAKE:
+            of_table = {of[x] for x in inputs[1:]}
+            return (op, of[inputs[0]], len(inputs) - 1, *(of_table if len(of_table) == 1 else [of[x] for x in inputs[1:]]))
+        if op is POW and of[inputs[1]] in self.constant_classes:
+            return (op, of[inputs[0]], float(self.value[inputs[1]]))  # a square is not computed like a cube
+        return (op, *[of[x] for x in inputs])
+
+    @property
+    def constant_classes(self) -> tuple[int, ...]:
+        """The class of constants, when there is one."""
+        return tuple(i for i, one in enumerate(self.classes[:8]) if one.name == CONSTANT)
+
+    def make_class(self, at: int, op: Op | None, key: Any, of: list[int]) -> Class:
+        """The class for a key, from its first member."""
+        if op is None:
+            return Class(None, key)
+        if at in self.terms:
+            return Class(op, terms=[Term(child, sign, count) for (child, sign), count in key[1:]])
+        children = tuple(of[x] for x in self.tape.inputs[at])
+        if op is TAKE and len(set(children[1:])) == 1:
+            children = children[:2]
+        return Class(op, children=children)
+
+    # ---- 3. order
+
+    def order(self, wanted: Sequence[Sequence[int]]) -> None:
+        """From the root down: put the members of every class in order, and note what they read."""
+        for nodes in wanted:
+            for at in nodes:
+                self.classes[self.of[at]].streams.append(np.array([at], np.int64))
+                self.classes[self.of[at]].is_read = True
+        for one in reversed(self.classes):
+            if not one.streams:
+                continue
+            asked = np.concatenate(one.streams) if len(one.streams) > 1 else one.streams[0]
+            one.streams = []
+            one.members = asked if len(asked) == 1 else np.unique(asked)
+            if one.op is not None:
+                if len(asked) > 1:
+                    one.members = one.members[np.argsort(self.made[one.members], kind="stable")]
+                self.position[one.members] = np.arange(len(one.members))
+                self.ask(one)
+
+    def ask(self, one: Class) -> None:
+        """Find what the members of a class read, and tell the classes of those."""
+        members = one.members.tolist()
+        if one.terms:
+            rows = [self.grouped(at) for at in members]
+            for term in one.terms:
+                term.ids = np.array([row[term.child, term.sign] for row in rows], np.int64)
+                child = self.classes[term.child]
+                child.streams.append(term.ids.reshape(-1))
+                child.is_read |= not self.is_product(term)
+            return
+        inputs = [self.tape.inputs[at] for at in members]
+        if one.op is TAKE and len(one.children) == 2:
+            one.columns = [np.array([xs[0] for xs in inputs]), np.array([xs[1:] for xs in inputs])]
+            self.tell(one)
+            return
+        one.columns = [np.array([xs[k] for xs in inputs], np.int64) for k in range(len(one.children))]
+        self.tell(one)
+
+    def tell(self, one: Class) -> None:
+        """Tell the classes of its inputs what a class reads."""
+        for number, column in zip(one.children, one.columns, strict=True):
+            child = self.classes[number]
+            child.streams.append(column.reshape(-1))
+            child.is_read = True
+
+    def grouped(self, at: int) -> dict[tuple[int, int], list[int]]:
+        """The terms of a sum by class and sign."""
+        groups: dict[tuple[int, int], list[int]] = {}
+        for x, sign in self.terms[at]:
+            groups.setdefault((int(self.of[x]), sign), []).append(x)
+        return groups
+
+    # ---- 4. lines
+
+    def write(self, one: Class) -> Array:
+        """The line of a class."""
+        if one.line is None:
+            before, self.builder.sources = self.builder.sources, self.sources(one)
+            one.line = self.arrays[one.name] if one.op is None else self.written(one)
+            self.builder.sources = before
+        return one.line
+
+    def sources(self, one: Class) -> frozenset[str]:
+        """The lines of the user's code that a class came from."""
+        if one.op is None:
+            return frozenset()
+        places = {self.place(self.nodes[at]) for at in one.members.tolist()}
+        return frozenset(str(place) for place in places if place is not None)
+
+    def counted(self) -> Mapping[Array, int]:
+        """How many nodes each line stands for."""
+        counts: Counter[Array] = Counter()
+        for one in self.classes:
+            if one.line is not None and one.op is not None:
+                inside = sum(len(self.terms[at]) - 1 for at in one.members.tolist()) if one.terms else len(one.members)
+                products = sum(term.ids.size for term in one.terms if self.is_product(term))
+                counts[one.line] += inside + products
+        return counts
+
+    def written(self, one: Class) -> Array:
+        """The line of a class of operations."""
+        if one.op is TAKE:
+            return self.taken(one)
+        return self.summed(one) if one.terms else self.mapped(one)
+
+    def mapped(self, one: Class) -> Array:
+        """An elementwise operation on what its members read."""
+        assert one.op is not None
+        if len(one.members) == 1:  # nothing to find
+            return self.builder.apply(one.op, *(self.single(int(column[0])) for column in one.columns))
+        loops = self.loops(one.columns)
+        if loops is not None:
+            loops = self.in_the_shape_of_an_operand(one, loops)
+        if loops is None:
+            xs = [self.picked(column) for column in one.columns]
+        else:
+            xs = [self.operand(column, loops).view(self.builder, loops.shape) for column in one.columns]
+        y = self.builder.apply(one.op, *xs)
+        shape = (len(one.members),) if loops is None else loops.shape
+        return y if y.shape == shape else self.builder.broadcast_to(y, shape)
+
+    def in_the_shape_of_an_operand(self, one: Class, loops: Nest) -> Nest:
+        """The loops split like an operand that is read as a whole, so that it need not be reshaped."""
+        for child, column in zip(one.children, one.columns, strict=True):
+            line = self.classes[child].line
+            if line is not None and line.ndim > len(loops.shape) and line.size == len(column):
+                if np.array_equal(self.position[column], np.arange(line.size)):
+                    return Nest(line.shape, (), ())
+        return loops
+
+    # -- choices by an index
+
+    def taken(self, one: Class) -> Array:
+        """Elements of tables at indices that are given to the program."""
+        index, *tables = one.columns
+        name = self.classes[one.children[0]].name
+        length = len(tables) if len(tables) > 1 else tables[0].shape[1]
+        self.lengths[name] = min(length, self.lengths.get(name, length))
+        if len(tables) > 1:
+            return self.chosen(index, tables)
+        (table,) = tables
+        outer, inner = self.loops([index, table[:, 0]]), self.loops([table[0]])
+        if outer is None or inner is None or not self.repeats(table) or name not in self.indices:
+            return self.chosen(index, list(table.T))
+        b, n = self.builder, len(outer.shape)
+        entries = self.operand(table.reshape(-1), Nest(outer.shape + inner.shape, (), ()))
+        at = self.operand(index, outer)._replace(line=self.indices[name])
+        rows = [i for i in range(n) if not entries.strides[i]]
+        columns = [i for i in range(n) if entries.strides[i]]
+        if any(at.strides[i] for i in columns):  # each index has a table of its own
+            hit = b.reshape(self.operand(index, outer).view(b, outer.shape), (*outer.shape, 1)) == b.constant(
+                np.arange(float(length))
+            )
+            own = b.reshape(
+                b.view(entries.line, entries.offset, outer.shape + inner.shape, entries.strides), (*outer.shape, length)
+            )
+            return b.sum(b.math.where(hit, own, 0.0), (n,))
+        wide = tuple(outer.shape[i] for i in columns)
+        whole = b.reshape(
+            entries.moved(b, outer.shape + inner.shape, (*range(n, n + len(inner.shape)), *columns)), (length, *wide)
+        )
+        found = b.gather(whole, at.moved(b, outer.shape, rows))
+        made = [*rows, *columns]
+        return b.transpose(found, [made.index(i) for i in range(n)])
+
+    def chosen(self, index: Places, tables: Sequence[Places]) -> Array:
+        """The same where the tables follow no loops: each entry in turn, kept where the index is its own."""
+        at, y = self.picked(index), self.picked(tables[0])
+        for i, column in enumerate(tables[1:], 1):
+            y = self.builder.math.where(at == float(i), self.picked(column), y)
+        return y
+
+    # -- what a class reads
+
+    def is_constant(self, column: Places) -> bool:
+        """Whether a column is of constants."""
+        return bool(self.classes[self.of[column.flat[0]]].name == CONSTANT)
+
+    def single(self, at: int) -> Array:
+        """What one node computes."""
+        one = self.classes[self.of[at]]
+        if one.name == CONSTANT:
+            return self.builder.constant(self.value[at])
+        line = self.write(one)
+        return line if line.shape == () else self.builder.view(line, int(self.position[at]), (), ())
+
+    def loops(self, columns: Sequence[Places]) -> Nest | None:
+        """The loops that walk through all columns; constants have no place, and follow any."""
+        places = [self.position[column] for column in columns if not self.is_constant(column)]
+        return nest(places) if places else Nest((len(columns[0]),), (), ())
+
+    def operand(self, column: Places, loops: Nest) -> "Operand":
+        """What a column reads, which follows these loops."""
+        if self.is_constant(column):
+            return self.constants(self.value[column].reshape(loops.shape))
+        places = self.position[column].reshape(loops.shape)
+        first = (0,) * places.ndim
+        strides = [
+            int(places[(*first[:i], 1, *first[i + 1 :])] - places[first]) if n > 1 else 0 for i, n in enumerate(places.shape)
+        ]
+        line = self.write(self.classes[self.of[column.flat[0]]])
+        return Operand(line, int(places[first]), tuple(strides))
+
+    def constants(self, values: npt.NDArray[np.float64]) -> "Operand":
+        """Constants, kept once along every axis in which they do not change: loops read the same data again and again."""
+        moves = []
+        for axis in range(values.ndim):
+            once = values[(slice(None),) * axis + (slice(0, 1),)]
+            moves.append(not np.array_equal(np.broadcast_to(once, values.shape), values, equal_nan=True))
+            if not moves[-1]:
+                values = once
+        steps = contiguous(values.shape)
+        return Operand(self.builder.constant(values), 0, tuple(s if move else 0 for s, move in zip(steps, moves, strict=True)))
+
+    def picked(self, column: Places) -> Array:
+        """What a column of nodes reads, in one axis, whether or not there are loops in it."""
+        size = (len(column),)
+        classes = self.of[column]
+        if (classes != classes[0]).any():
+            return self.builder.concatenate([self.picked(column[i : i + 1]) for i in range(len(column))], 0)
+        loops = self.loops([column])
+        if loops is not None:
+            found = self.operand(column, loops).view(self.builder, loops.shape)
+            return self.builder.reshape(self.builder.broadcast_to(found, loops.shape), size)
+        line = self.write(self.classes[classes[0]])
+        return self.builder.gather(self.builder.reshape(line, (line.size,)), self.builder.constant(self.position[column]))
+
+    # -- sums
+
+    def summed(self, one: Class) -> Array:
+        """The line of a sum, or of a chain of maxima: each group of its terms reduced, then put together."""
+        outer = self.loops([column[:, 0] for term in one.terms for column in self.factors(term)])
+        total: Any = None
+        for term in one.terms:
+            part = self.reduced(term, outer, EXTREMES.get(one.op or ADD, "sum"))
+            if total is None:
+                total = part if term.sign > 0 else -part
+            elif one.op in EXTREMES:
+                total = self.builder.apply(one.op, total, part)
+            else:
+                total = total + part if term.sign > 0 else total - part
+        shape = outer.shape if outer is not None else (len(one.members),)
+        return total if total.shape == shape else self.builder.broadcast_to(total, shape)
+
+    def is_product(self, term: Term) -> bool:
+        """Whether a group of terms is a sum of products."""
+        return term.count > 1 and self.classes[term.child].op is MUL
+
+    def factors(self, term: Term) -> list[Places]:
+        """The columns that a group of terms reads, (members, count) each: itself, or of a sum of products the two factors."""
+        if not self.is_product(term):
+            return [term.ids]
+        at = self.position[term.ids]
+        return [column[at] for column in self.classes[term.child].columns]
+
+    def reduced(self, term: Term, outer: Nest | None, row: str) -> Array:
+        """The sum (or amax, amin) of a group of terms for each member."""
+        b = self.builder
+        columns = self.factors(term)
+        inner = self.loops([column[0] for column in columns])
+        if outer is None or inner is None or not all(map(self.repeats, columns)):
+            x = b.sum(b.reshape(self.picked(term.ids.reshape(-1)), term.ids.shape), (1,), row=row)
+            return x if outer is None else b.reshape(x, outer.shape)
+        loops = Nest(outer.shape + inner.shape, (), ())
+        xs = [self.operand(column.reshape(-1), loops) for column in columns]
+        axes = range(len(outer.shape), len(loops.shape))
+        if len(xs) == 1:
+            return self.total(xs[0], loops.shape, axes, row)
+        fixed = next((k for k in (0, 1) if not any(xs[k].strides)), None)
+        if fixed is not None:  # one number times a plain sum
+            return self.total(xs[1 - fixed], loops.shape, axes, row) * xs[fixed].view(b, loops.shape)
+        return self.product(xs, outer.shape, inner.shape)
+
+    def repeats(self, column: Places) -> bool:
+        """Whether all rows of a column walk as the first one does."""
+        if self.is_constant(column):
+            return True
+        places = self.position[column]
+        return bool((places - places[:, :1] == places[:1] - places[0, 0]).all())
+
+    def total(self, x: "Operand", shape: Shape, axes: range, row: str) -> Array:
+        """The sum over some axes; of one number, its multiple."""
+        view = x.view(self.builder, shape)
+        if view.shape == shape:
+            return self.builder.sum(view, axes, row=row)
+        if row != "sum":
+            return view
+        count = math.prod(shape[i] for i in axes)
+        return view * float(count) if count > 1 else view
+
+    def product(self, xs: list["Operand"], outer: Shape, inner: Shape) -> Array:
+        """A sum of products: a matrix product where some outer loops move one factor only, and some the other."""
+        b = self.builder
+        n = len(outer)
+        left = [i for i in range(n) if xs[0].strides[i] and not xs[1].strides[i]]
+        right = [i for i in range(n) if xs[1].strides[i] and not xs[0].strides[i]]
+        both = [i for i in range(n) if xs[0].strides[i] and xs[1].strides[i]]
+        if len(left) + len(right) + len(both) < n or not (left or right):
+            loops = outer + inner
+            return b.sum(xs[0].view(b, loops) * xs[1].view(b, loops), range(n, len(loops)))
+        if not left or (right and right[0] < left[0]):  # the factor that the outer loop moves comes first
+            left, right, xs = right, left, xs[::-1]
+        sizes = [tuple(outer[i] for i in group) for group in (both, left, right)]
+        lead = (math.prod(sizes[0]),) if both else ()
+        axes = range(n, n + len(inner))
+        full = outer + inner
+        x = b.reshape(xs[0].moved(b, full, (*both, *left, *axes)), (*lead, math.prod(sizes[1]), math.prod(inner)))
+        y = b.reshape(xs[1].moved(b, full, (*both, *axes, *right)), (*lead, math.prod(inner), math.prod(sizes[2])))
+        found = b.reshape(b.matmul(x, y), sizes[0] + sizes[1] + sizes[2])
+        made = [*both, *left, *right]
+        return b.transpose(found, [made.index(i) for i in range(n)])
+
+
+class Operand(NamedTuple):
+    """Where loops read: an array, an offset into its elements, and a stride for each loop."""
+
+    line: Array
+    offset: int
+    strides: Shape
+
+    def view(self, b: Builder, shape: Shape) -> Array:
+        """The elements as an array; a single one, where no loop moves, as a number that broadcasts."""
+        if not any(self.strides):
+            return b.view(self.line, self.offset, (), ())
+        return b.view(self.line, self.offset, shape, self.strides)
+
+    def moved(self, b: Builder, shape: Shape, axes: Sequence[int]) -> Array:
+        """The elements with these loops as axes, in this order."""
+        return b.view(self.line, self.offset, tuple(shape[i] for i in axes), tuple(self.strides[i] for i in axes))
