@@ -1,4 +1,4 @@
-"""Build the native engine when there is a C compiler; without one the package installs pure, and says so."""
+"""Build the native engine and executor when there is a C compiler; without one the package installs pure, and says so."""
 
 import json
 import logging
@@ -14,16 +14,18 @@ from setuptools.command.build_ext import build_ext
 NATIVE = Path("src/chainrule/native")
 
 
-def write_header() -> None:
-    """Print `_ops.h` from the table. The package itself needs NumPy, which a build does not have: so stand in for it."""
+def write_headers() -> None:
+    """Print C code from the table. The package itself needs NumPy, which a build does not have: so stand in for it."""
     package = types.ModuleType("chainrule")
     package.__path__ = [str(Path("src/chainrule").resolve())]
     native = types.ModuleType("chainrule.native")
     native.__path__ = [str(NATIVE.resolve())]
     sys.modules.update({"chainrule": package, "chainrule.native": native})
     from chainrule.native.generate import header
+    from chainrule.native.kernels import kernels
 
     NATIVE.joinpath("_ops.h").write_text(header(), encoding="utf-8")
+    NATIVE.joinpath("_kernels.h").write_text(kernels(), encoding="utf-8")
 
 
 class BuildNative(build_ext):
@@ -39,7 +41,7 @@ class BuildNative(build_ext):
             reason = "the native engine needs a Python with the global interpreter lock"
         else:
             try:
-                write_header()
+                write_headers()
                 super().run()
             except Exception as error:  # any failure of any compiler: the pure engine serves
                 reason = f"the native engine could not be compiled when it was installed: {str(error).strip()}"
@@ -65,7 +67,28 @@ setup(
             depends=["src/chainrule/ops.py", "src/chainrule/symbols.py", "src/chainrule/native/generate.py"],
             # Contraction to fused multiply-add would make pure and native differ in the last digit.
             extra_compile_args=["-O3", "-fno-math-errno", "-ffp-contract=off", "-Wall", "-Wno-unused-function"],
-        )
+        ),
+        Extension(
+            "chainrule.native._executor",
+            ["src/chainrule/native/executor.c"],
+            depends=[
+                "src/chainrule/ops.py",
+                "src/chainrule/symbols.py",
+                *(str(NATIVE / name) for name in ("kernels.py", "both.h", "kernels.h", "vectormath.h")),
+            ],
+            # Without traps and errno a `?:` becomes a vector instruction; nothing else of -ffast-math is allowed.
+            extra_compile_args=[
+                "-O3",
+                "-fno-math-errno",
+                "-fno-trapping-math",
+                "-ffp-contract=fast",
+                "-pthread",
+                "-Wall",
+                "-Wno-psabi",
+                "-Wno-unused-function",
+            ],
+            extra_link_args=["-pthread"],
+        ),
     ],
     cmdclass={"build_ext": BuildNative},
 )

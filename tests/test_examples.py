@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-LESSONS = sorted(path.name for path in EXAMPLES.glob("*.py"))
+PROGRAMS = {"gpt.py"}  # it learns from any list of names, for as long as asked: test_gpt.py checks what it computes
+LESSONS = sorted({path.name for path in EXAMPLES.glob("*.py")} - PROGRAMS)
 ENGINES = {"pure": {"CHAINRULE_PURE": "1"}, "default": {}}
 NUMBER = re.compile(r"(?<![\w.^])-?\d+(?:\.\d+)?(?:e[-+]?\d+)?(?![\w^])")
 
@@ -231,7 +232,7 @@ def test_every_printed_number(lesson, engine):
     assert mismatches(NUMBER.findall(done.stdout), expected) == []
 
 
-@pytest.mark.parametrize("lesson", LESSONS)
+@pytest.mark.parametrize("lesson", [*LESSONS, *PROGRAMS])
 def test_a_lesson_says_how_to_run_it(lesson):
     assert f"python examples/{lesson}" in (EXAMPLES / lesson).read_text()
 

@@ -727,7 +727,9 @@ def _all_finite(x: Any) -> bool:
 
 
 def _maximum(a: Any, b: Any) -> Any:
-    return max(a, b) if type(b) is float else np.maximum(a, b)
+    if type(b) is float:
+        return max(a, b)
+    return np.maximum(a, b) if isinstance(b, (np.ndarray, np.generic)) else b.maximum(a)  # a line of a program
 
 
 def _plain(x: Any) -> Any:

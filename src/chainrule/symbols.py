@@ -8,7 +8,8 @@ r"""Text as a number type: run a rule of the table on symbols instead of numbers
 >>> c(ops.TABLE["log"]).derivatives
 ('cr_div(1.0, x)',)
 
-`c` gives the code of the native engine, `latex` the formulas of the reference page, `python` readable and runnable text.
+`c` gives the code of the native engine, `VECTOR` and `LIBM` that of the compiler's kernels, `latex` the formulas of the
+reference page, `python` readable and runnable text.
 A `Style` says how one language writes infix operators, numbers and intrinsics; nothing else differs. Imports ops.
 """
 
@@ -197,6 +198,33 @@ C = Style(
         "where": ("(({0}) ? ({1}) : ({2}))", ATOM),
     },
     _c_number,
+)
+
+# For loops over a type T that become vector code: no guards (what leaves a domain is NaN or infinity), and the functions
+# of native/vectormath.h, or those of libm.
+VECTOR = Style(
+    {
+        **_ARITHMETIC,
+        "+": ("{0} + {1}", SUM, SUM, PRODUCT),
+        "**": ("VM(pow)({0}, {1})", ATOM, COMPARE, COMPARE),
+    },
+    {
+        **{name: (f"VM({name})({{0}})", ATOM) for name in ("cos", "exp", "log", "log1p", "sigmoid", "sin", "tanh")},
+        **{name: (f"VM({name})({{0}}, {{1}})", ATOM) for name in ("maximum", "minimum", "pow")},
+        "abs": ("VM(abs)({0})", ATOM),
+        "sqrt": ("VM(sqrt)({0})", ATOM),
+        "where": ("(({0}) ? ({1}) : ({2}))", ATOM),
+    },
+    lambda x: f"((T){_c_number(x)})",
+)
+LIBM = Style(
+    {**VECTOR.infix, "**": ("((T)pow({0}, {1}))", ATOM, COMPARE, COMPARE)},
+    {
+        **VECTOR.functions,
+        **{name: (f"((T){name}({{0}}))", ATOM) for name in ("cos", "exp", "log", "log1p", "sin", "tanh")},
+        "pow": ("((T)pow({0}, {1}))", ATOM),
+    },
+    VECTOR.number,
 )
 
 PYTHON = Style(

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
+
 from chainrule.compiler.function import Function
 from chainrule.compiler.step import Step
 from chainrule.errors import InputError
@@ -36,6 +38,8 @@ def compile(  # noqa: A001 - what it is called everywhere
     """
     if not callable(function):
         raise InputError(f"compile takes a function, not {type(function).__name__}")
+    if dtype is not None and str(dtype) not in ("float64", "float32") and dtype not in (np.float64, np.float32):
+        raise InputError(f"compile: dtype is float64 or float32, not {dtype!r}")
     if params is None:
         if optimizer is not None:
             raise InputError("compile: an optimizer needs params, the parameters it updates")

@@ -163,8 +163,10 @@ class Builder:
         if repeated:
             g = self.sum(g, repeated)
             strides = tuple(s for s in strides if s != 0)
-        if offset == 0 and g.size == size and strides == contiguous(g.shape):
-            return self.reshape(g, (size,))
+        axes = sorted(range(g.ndim), key=lambda i: -strides[i])
+        shape = tuple(g.shape[i] for i in axes)
+        if offset == 0 and g.size == size and tuple(strides[i] for i in axes) == contiguous(shape):
+            return self.reshape(self.transpose(g, axes), (size,))
         return self.make(UNVIEW, (g,), (size,), g.dtype, {"offset": offset, "strides": strides, "size": size})
 
     def gather(self, x: Array, index: Array) -> Array:
@@ -296,6 +298,10 @@ def _simplified(op: Op, xs: tuple[Array, ...]) -> Array | None:
         return -xs[0]
     if op.name == "neg" and xs[0].op is op:
         return xs[0].inputs[0]
+    if op.name == "where" and xs[0].data is not None and xs[0].shape == ():
+        chosen, other = (xs[1], xs[2]) if xs[0].data else (xs[2], xs[1])
+        if np.broadcast_shapes(chosen.shape, other.shape) == chosen.shape and chosen.dtype == other.dtype:
+            return chosen
     return None
 
 

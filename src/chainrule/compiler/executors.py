@@ -1,25 +1,64 @@
-"""Which executor runs a program: `make`. Imports program, reference and native."""
+"""Which executor runs a program, and how it is fed: `Runner`. Imports program, builder, reference and native."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
-from chainrule.compiler import reference
+import numpy as np
+import numpy.typing as npt
+
+from chainrule.compiler import native, reference
+from chainrule.compiler.builder import Builder
 from chainrule.compiler.program import Program
-from chainrule.errors import InputError, did_you_mean
+from chainrule.errors import CompileError, InputError, did_you_mean
+
+NAMES = ("native", "numpy")
+EXECUTORS = NAMES if native.available() else NAMES[1:]  # those that this machine has
+LARGE = 8192  # elements, from which an argument is read where it is; smaller ones are copied faster
 
 
-class Executable(Protocol):
-    """A program that can be run."""
+class Runner:
+    """A program, ready to run.
 
-    def run(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The outputs for these inputs, by name."""
+    program: as it was built; it is expanded here. carry: from the name of an output to that of the input that takes its
+        value at the end of every run.
+    executor: "native", "numpy", or "" for the best there is.
+
+    name: the executor that runs it. why: when that is not the native one, and it was not asked for, the reason.
+    inputs, outputs: the arrays that a run reads and writes, by name. execute: runs once.
+    """
+
+    def __init__(self, program: Program, builder: Builder, executor: str = "", carry: Mapping[str, str] | None = None) -> None:
+        expanded = program.expanded(builder)
+        self.name, self.why = executor or "native", ""
+        made: Any = None
+        if self.name == "native":
+            try:
+                made = native.Executable(expanded, carry=carry)
+            except CompileError as error:
+                if executor:
+                    raise
+                self.name, self.why = "numpy", str(error)
+        self._made = made or reference.Executable(expanded, carry=carry)
+        self._bound: set[str] = set()
+        self.inputs: dict[str, npt.NDArray[Any]] = self._made.inputs
+        self.outputs: dict[str, npt.NDArray[Any]] = self._made.outputs
+        self.execute = self._made.execute
+
+    def feed(self, name: str, x: npt.NDArray[Any]) -> None:
+        """Give an input its numbers: a large array is read in place, from now on and in later runs."""
+        own = self.inputs[name]
+        if x.size >= LARGE and x.dtype == own.dtype and x.flags.c_contiguous and x.flags.writeable and x.flags.aligned:
+            if x is not own:
+                self._made.bind(name, x)
+                self._bound.add(name)
+            return
+        if name in self._bound:  # never write into an array of the user's
+            self._made.bind(name, np.empty(own.shape, own.dtype))
+            self._bound.discard(name)
+        self.inputs[name][...] = x
 
 
-EXECUTORS = {"numpy": reference.Executable}
-
-
-def make(program: Program, name: str = "") -> Executable:
-    """The program, made ready to run by the executor of that name; "" for the best there is."""
-    if name and name not in EXECUTORS:
-        raise InputError(f"unknown executor {name!r}{did_you_mean(name, EXECUTORS)} (known: {', '.join(EXECUTORS)})")
-    return EXECUTORS[name or "numpy"](program)
+def expect_known(name: str) -> None:
+    """InputError for an executor that there is not."""
+    if name and name not in NAMES:
+        raise InputError(f"unknown executor {name!r}{did_you_mean(name, NAMES)} (known: {', '.join(NAMES)})")

@@ -1,7 +1,8 @@
 """What a compiler found, in words: `Explanation`. Imports lines, listing and program."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
+from chainrule.compiler.executors import Runner
 from chainrule.compiler.lines import VIEW, Array
 from chainrule.compiler.listing import Printed, listing
 from chainrule.compiler.program import Program
@@ -14,8 +15,17 @@ class Explanation:
     forward, whole: the program without and with gradients.
     """
 
-    def __init__(self, counts: Mapping[Array, int], forward: Program, whole: Program, of_tensors: bool) -> None:
+    def __init__(
+        self,
+        counts: Mapping[Array, int],
+        forward: Program,
+        whole: Program,
+        of_tensors: bool,
+        runner: Runner,
+        notes: Iterable[str] = (),
+    ) -> None:
         self.counts, self.forward, self.whole, self.of_tensors = counts, forward, whole, of_tensors
+        self.runner, self.notes = runner, list(notes)
 
     def __str__(self) -> str:
         mine = set(self.forward.lines)
@@ -29,8 +39,11 @@ class Explanation:
             "",
             *self._rows(forward),
             "",
-            "gradients" + (" and update:" if "finite" in self.whole.outputs else ":"),
+            "gradients" + (" and update:" if "lost" in self.whole.outputs else ":"),
             *self._rows(rest),
+            *([""] if self.notes else []),
+            *self.notes,
+            *([f"\nrun by NumPy, slowly: {self.runner.why}"] if self.runner.why else []),
         ]
         return "\n".join(lines)
 

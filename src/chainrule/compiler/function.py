@@ -9,7 +9,7 @@ array([2.    , 0.7358])
 >>> slopes["k"].round(4)
 array([1.    , 0.3679])
 
-Imports builder, program, tape, trace, executors and engine.
+Imports builder, program, recording, tape, trace, executors and engine.
 """
 
 import inspect
@@ -20,12 +20,13 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule import engine
-from chainrule.compiler import executors
 from chainrule.compiler.builder import Builder
+from chainrule.compiler.executors import Runner, expect_known
 from chainrule.compiler.lines import Array
 from chainrule.compiler.program import Program, differentiate
+from chainrule.compiler.recording import CAPTURED, recorded
 from chainrule.compiler.tape import Leaf, Tape
-from chainrule.compiler.trace import Reading, Tracing
+from chainrule.compiler.trace import TAKE
 from chainrule.engine import Node, Value
 from chainrule.errors import CompileError, InputError
 
@@ -43,12 +44,25 @@ class Function:
 
     def __init__(self, function: Callable[..., Any], dtype: Any = "float64", executor: str = "") -> None:
         self.function, self.executor = function, executor
+        expect_known(executor)
         self.dtype = np.dtype(dtype)
-        self.signature = inspect.signature(function)
+        self.signature, self.name = _signature(function), getattr(function, "__name__", "the function")
         self._programs: dict[Any, Any] = {}
+        self._single: Mapped | None = None  # of single numbers: the call that must cost next to nothing
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The result, or a tuple of them."""
+        single = self._single
+        if single is not None and not kwargs and len(args) == len(single.put):
+            for put, x in zip(single.put, args, strict=True):
+                if type(x) is not float:
+                    break
+                put((), x)
+            else:
+                single.execute()
+                y = single.get()
+                if y - y == 0.0:  # finite; anything else is looked into below
+                    return y
         return self._run("value", args, kwargs)[0]
 
     def value_and_grad(self, *args: Any, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
@@ -67,34 +81,65 @@ class Function:
         mapped = self._programs.get(key)
         if mapped is None:
             mapped = self._programs[key] = Mapped(self, what, given)
-        found = mapped.executable.run(given)
+            if what == "value" and mapped.single and mapped.shape == () and not mapped.captured:
+                self._single = mapped
+        found = mapped.run(given)
         value = tuple(_number(found[name]) for name in mapped.values)
-        if mapped.shape == () and not all(map(np.isfinite, value)):
-            self._explain_failure(given)
         derived = [{name: _number(found[line]) for name, line in names.items()} for names in mapped.derived]
+        if mapped.shape == () and not all(map(np.isfinite, (*value, *(x for each in derived for x in each.values())))):
+            self._explain_failure(given)
         return (value[0] if mapped.single else value), derived
 
     def _bound(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Numbers]:
         try:
             bound = self.signature.bind(*args, **kwargs)
         except TypeError as error:
-            raise InputError(f"{self.function.__name__}: {error}") from None
+            raise InputError(f"{self.name}: {error}") from None
         bound.apply_defaults()
-        given = {}
-        for name, x in bound.arguments.items():
-            array = np.asarray(x)
-            if array.dtype.kind not in "fiub":
-                raise InputError(f"{self.function.__name__}: {name} must be a number or an array of numbers, not {x!r}")
-            given[name] = array.astype(self.dtype, copy=False)
+        given = {name: self._array(name, x) for name, x in bound.arguments.items()}
+        shapes = [x.shape for x in given.values()]
+        try:
+            np.broadcast_shapes(*shapes)
+        except ValueError:
+            raise InputError(f"{self.name}: the shapes {', '.join(map(str, shapes))} of the arguments do not broadcast") from None
         return given
 
+    def _array(self, name: str, x: Any) -> Numbers:
+        try:
+            array = np.asarray(x)
+        except ValueError:
+            raise InputError(f"{self.name}: {name} is a list whose rows differ in length") from None
+        if array.dtype.kind not in "fiub":
+            raise InputError(f"{self.name}: {name} must be a number or an array of numbers, not {x!r}")
+        return array.astype(self.dtype, copy=False)
+
+    def call(self, values: Mapping[str, Any]) -> Any:
+        """The plain function with these arguments, each in the way its signature asks for."""
+        kinds = self.signature.parameters
+        by_name = {name: x for name, x in values.items() if kinds[name].kind is inspect.Parameter.KEYWORD_ONLY}
+        return self.function(*(x for name, x in values.items() if name not in by_name), **by_name)
+
     def _explain_failure(self, given: Mapping[str, Numbers]) -> None:
-        with engine.no_grad():
-            self.function(**{name: Value(x.item()) for name, x in given.items()})
+        """A single number was not finite: raise what the plain engine raises, if it does."""
+        returned = self.call({name: Value(x.item()) for name, x in given.items()})
+        if isinstance(returned, Node) and returned.requires_grad:
+            engine.gradients(returned)
+
+
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    name = getattr(function, "__name__", "the function")
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        raise InputError(f"compile: {name} does not tell its arguments; write lambda x: {name}(x)") from None
+    for parameter in signature.parameters.values():
+        if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
+            raise InputError(f"compile: {name} takes any number of arguments; name them, as in lambda x: {name}(x)")
+    return signature
 
 
 def _number(x: Any) -> Any:
-    return float(x) if np.ndim(x) == 0 else x
+    return x.copy() if x.shape else x.item()
 
 
 class Mapped:
@@ -102,18 +147,15 @@ class Mapped:
 
     def __init__(self, owner: Function, what: str, given: Mapping[str, Numbers]) -> None:
         self.shape = np.broadcast_shapes(*(x.shape for x in given.values()))
-        known: dict[Any, Leaf] = {}
-        # The numbers of a trace do not matter, but a function that raises outside of its domain must not.
         leaves = {name: Value(float(x.flat[0]) if x.size else 1.0, label=name) for name, x in given.items()}
         known = {leaf: Leaf(name, 0) for name, leaf in leaves.items()}
-        with Tracing(known) as tracing:
-            returned = owner.function(**leaves)
-        results = list(returned) if isinstance(returned, (tuple, list)) else [returned]
-        self.single = not isinstance(returned, (tuple, list))
-        nodes = [x.node if isinstance(x, Reading) else x if isinstance(x, Node) else Value(x) for x in results]
+        recording, self.captured = recorded(lambda: owner.call(leaves), known, tolerant=self.shape != ())
+        results, self.single = recording.outputs, recording.single and recording.outputs[0].shape == ()
+        nodes = [node for output in results for node in output.nodes]
         b = Builder(owner.dtype)
         inputs = {name: b.input(name, x.shape) for name, x in given.items()}
-        roots = _mapped(Tape(nodes, known, tracing.taken), b, inputs, nodes)
+        outside = b.input(CAPTURED, (len(self.captured),))
+        roots = _mapped(recording.tape, b, inputs | {CAPTURED: outside}, nodes)
         one = b.constant(1.0)
         self.values = [f"y{k}" for k in range(len(roots))]
         outputs = {name: b.broadcast_to(root, self.shape) for name, root in zip(self.values, roots, strict=True)}
@@ -129,7 +171,17 @@ class Mapped:
                 ]
                 self._add(outputs, "dd", b, inputs, curves)
         self.program = Program(outputs)
-        self.executable = executors.make(self.program.expanded(b), owner.executor)
+        self.runner = Runner(self.program, b, owner.executor)
+        unused = np.zeros(())
+        self.put = [self.runner.inputs.get(name, unused).__setitem__ for name in given]
+        self.get, self.execute = self.runner.outputs[self.values[0]].item, self.runner.execute
+
+    def run(self, given: Mapping[str, Numbers]) -> Mapping[str, Any]:
+        """The outputs for these arguments; they are overwritten by the next run."""
+        for name in self.runner.inputs:
+            self.runner.feed(name, given[name] if name != CAPTURED else np.array([x.data for x in self.captured]))
+        self.runner.execute()
+        return self.runner.outputs
 
     def _add(self, outputs: dict[str, Array], prefix: str, b: Builder, inputs: Mapping[str, Array], lines: list[Array]) -> None:
         names = {name: f"{prefix}_{name}" for name in inputs}
@@ -143,10 +195,13 @@ def _mapped(tape: Tape, b: Builder, inputs: Mapping[str, Array], nodes: list[Any
     lines: list[Array] = []
     for at, op in enumerate(tape.ops):
         leaf = tape.leaves.get(at)
+        if op is TAKE:
+            raise CompileError("take belongs to compiled losses; a function of numbers has no tables")
         if op is not None:
             lines.append(b.apply(op, *(lines[x] for x in tape.inputs[at])))
         elif isinstance(leaf, Leaf):
-            lines.append(inputs[leaf.array])
+            whole = inputs[leaf.array]
+            lines.append(b.view(whole, leaf.place, (), ()) if leaf.array == CAPTURED else whole)
         else:
             lines.append(b.constant(leaf))
     return [lines[tape.number[node]] for node in nodes]

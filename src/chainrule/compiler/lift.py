@@ -28,13 +28,16 @@ import numpy.typing as npt
 from chainrule import ops
 from chainrule.compiler.affine import Nest, Places, nest
 from chainrule.compiler.builder import Builder
-from chainrule.compiler.lines import Array, Shape, contiguous
+from chainrule.compiler.lines import Array, Shape, contiguous, places
 from chainrule.compiler.tape import Leaf, Tape
 from chainrule.compiler.trace import DETACH, TAKE
 from chainrule.ops import Op
 
 ADD, SUB, NEG, MUL, POW = (ops.TABLE[name] for name in ("add", "sub", "neg", "mul", "pow"))
 EXTREMES = {ops.TABLE["maximum"]: "amax", ops.TABLE["minimum"]: "amin"}
+LENGTHS = 3  # so many different lengths of sums of the same make them one class
+NONE = -1  # no node: what fills up the rows of shorter sums
+NEUTRAL = {"sum": 0.0, "amax": -math.inf, "amin": math.inf}
 CONSTANT = "constant"  # the class of constants; those of named arrays are called by their names
 
 
@@ -76,7 +79,8 @@ class Lifter:
         self.tape, self.builder, self.arrays, self.place = tape, builder, arrays, place
         self.nodes = list(tape.number)
         self.indices: dict[str, Array] = {}  # of arguments of whole numbers, the array as it is given
-        self.lengths: dict[str, int] = {}  # and the length of the shortest table they are an index of
+        self.bounds: list[tuple[int, str, Any, int]] = []  # (argument, line of code, places in it, length of the table)
+        self.notes: dict[str, None] = {}  # where places follow no loops, in words
         self.made = np.arange(len(tape.ops)) if made is None else made  # the order in which the nodes came to be
         self.classes: list[Class] = []
         self.of = np.zeros(len(tape.ops), np.int64)  # from node to class
@@ -109,28 +113,27 @@ class Lifter:
         uses = Counter(x for xs in tape.inputs for x in xs)
         uses.update(x for nodes in wanted for x in nodes)
         self.inside: set[int] = set()
+        self.read = self.without_gradient()
         for at in range(len(tape.ops) - 1, -1, -1):
             op = tape.ops[at]
             if op is ADD or op is SUB or (op is NEG and at in self.inside):
                 self.inside.update(x for x in tape.inputs[at] if uses[x] == 1 and tape.ops[x] in (ADD, SUB, NEG))
-            if op in EXTREMES and (at in self.inside or self.without_gradient(at)):
+            if op in EXTREMES and self.read[at]:
                 self.inside.update(x for x in tape.inputs[at] if uses[x] == 1 and tape.ops[x] is op)
         for wish in wanted:
             self.inside.difference_update(wish)
         for at, op in enumerate(tape.ops):
             if at in self.inside:
                 continue
-            if op is ADD or op is SUB or (op in EXTREMES and any(x in self.inside for x in tape.inputs[at])):
+            if op is ADD or op is SUB or (op in EXTREMES and self.read[at]):
                 self.terms[at] = self.terms_of(at)
 
-    def without_gradient(self, at: int) -> bool:
-        """Whether no gradient flows through a node: then a tie in a chain of maxima is no matter."""
-        while self.tape.ops[at] in EXTREMES:
-            left, right = self.tape.inputs[at]
-            if self.tape.ops[right] is not DETACH:
-                return False
-            at = left
-        return self.tape.ops[at] is DETACH
+    def without_gradient(self) -> list[bool]:
+        """For each node whether it is a number that was read, or the largest or smallest of such: then ties are no matter."""
+        found: list[bool] = []
+        for op, inputs in zip(self.tape.ops, self.tape.inputs, strict=True):
+            found.append(op is DETACH or (op in EXTREMES and all(found[x] for x in inputs)))
+        return found
 
     def terms_of(self, root: int) -> list[tuple[int, int]]:
         """(node, sign) of each term, from left to right."""
@@ -151,7 +154,38 @@ class Lifter:
     # ---- 2. classes
 
     def classify(self) -> None:
-        """Give every node its class, from the leaves up."""
+        """Give every node its class, from the leaves up; sums that differ only in how many terms they have are one."""
+        self.ragged: set[int] = set()
+        while True:
+            self.classes = []
+            known = self.classified()
+            found = self.of_many_lengths(known)
+            if not found:
+                return
+            self.ragged |= found
+
+    def of_many_lengths(self, known: Mapping[Any, int]) -> set[int]:
+        """The sums of terms of the same classes, where there are LENGTHS or more numbers of terms."""
+        alike: dict[Any, list[int]] = {}
+        for key, i in known.items():
+            if self.classes[i].terms and all(term.count for term in self.classes[i].terms):
+                alike.setdefault((key[0], *[pair for pair, _ in key[1:]]), []).append(i)
+        chosen: set[int] = set()
+        for group in alike.values():
+            if len(group) >= LENGTHS and self.fills_well(group):
+                chosen |= set(group)
+        if not chosen:
+            return set()
+        return {at for at in self.terms if at not in self.inside and int(self.of[at]) in chosen}
+
+    def fills_well(self, group: list[int]) -> bool:
+        """Whether rows as long as the longest of these sums would be filled to a third."""
+        counts = np.bincount(self.of[[at for at in self.terms if at not in self.inside]], minlength=len(self.classes))[group]
+        lengths = np.array([sum(term.count for term in self.classes[i].terms) for i in group])
+        return bool(counts.sum() * lengths.max() <= 3 * (counts * lengths).sum())
+
+    def classified(self) -> dict[Any, int]:
+        """The classes by key, with what is ragged known."""
         known: dict[Any, int] = {}
         of = self.of.tolist()
         for at, op in enumerate(self.tape.ops):
@@ -164,6 +198,7 @@ class Lifter:
                 self.classes.append(self.make_class(at, op, key, of))
             of[at] = found
         self.of = np.array(of, np.int64)
+        return known
 
     def key(self, at: int, op: Op | None, of: list[int]) -> Any:
         """What nodes of one class have in common."""
@@ -171,19 +206,17 @@ class Lifter:
             leaf = self.tape.leaves[at]
             return leaf.array if isinstance(leaf, Leaf) else CONSTANT
         if at in self.terms:
-            return (op if op in EXTREMES else ADD, *sorted(Counter((of[x], sign) for x, sign in self.terms[at]).items()))
+            counts = Counter((of[x], sign) for x, sign in self.terms[at])
+            if at in self.ragged:
+                counts = Counter(dict.fromkeys(counts, 0))
+            return (op if op in EXTREMES else ADD, *sorted(counts.items()))
         inputs = self.tape.inputs[at]
         if op is TAKE:
             of_table = {of[x] for x in inputs[1:]}
             return (op, of[inputs[0]], len(inputs) - 1, *(of_table if len(of_table) == 1 else [of[x] for x in inputs[1:]]))
-        if op is POW and of[inputs[1]] in self.constant_classes:
+        if op is POW and self.classes[of[inputs[1]]].name == CONSTANT:
             return (op, of[inputs[0]], float(self.value[inputs[1]]))  # a square is not computed like a cube
         return (op, *[of[x] for x in inputs])
-
-    @property
-    def constant_classes(self) -> tuple[int, ...]:
-        """The class of constants, when there is one."""
-        return tuple(i for i, one in enumerate(self.classes[:8]) if one.name == CONSTANT)
 
     def make_class(self, at: int, op: Op | None, key: Any, of: list[int]) -> Class:
         """The class for a key, from its first member."""
@@ -222,9 +255,13 @@ class Lifter:
         if one.terms:
             rows = [self.grouped(at) for at in members]
             for term in one.terms:
-                term.ids = np.array([row[term.child, term.sign] for row in rows], np.int64)
+                ids = [row[term.child, term.sign] for row in rows]
+                if not term.count:
+                    longest = max(map(len, ids))
+                    ids = [each + [NONE] * (longest - len(each)) for each in ids]
+                term.ids = np.array(ids, np.int64)
                 child = self.classes[term.child]
-                child.streams.append(term.ids.reshape(-1))
+                child.streams.append(term.ids[term.ids != NONE])
                 child.is_read |= not self.is_product(term)
             return
         inputs = [self.tape.inputs[at] for at in members]
@@ -266,6 +303,10 @@ class Lifter:
         places = {self.place(self.nodes[at]) for at in one.members.tolist()}
         return frozenset(str(place) for place in places if place is not None)
 
+    def where(self, one: Class) -> str:
+        """Those lines in words."""
+        return ", ".join(sorted(self.sources(one))) or "the function"
+
     def counted(self) -> Mapping[Array, int]:
         """How many nodes each line stands for."""
         counts: Counter[Array] = Counter()
@@ -303,9 +344,17 @@ class Lifter:
         for child, column in zip(one.children, one.columns, strict=True):
             line = self.classes[child].line
             if line is not None and line.ndim > len(loops.shape) and line.size == len(column):
-                if np.array_equal(self.position[column], np.arange(line.size)):
+                whole = np.array_equal(self.position[column], np.arange(line.size))
+                if whole and all(self.walks(other, line.shape) for other in one.columns):
                     return Nest(line.shape, (), ())
         return loops
+
+    def walks(self, column: Places, shape: Shape) -> bool:
+        """Whether a column follows loops of this shape."""
+        if self.is_constant(column):
+            return True
+        found = self.operand(column, Nest(shape, (), ()))
+        return np.array_equal(places(found.offset, shape, found.strides), self.position[column].reshape(shape))
 
     # -- choices by an index
 
@@ -314,7 +363,7 @@ class Lifter:
         index, *tables = one.columns
         name = self.classes[one.children[0]].name
         length = len(tables) if len(tables) > 1 else tables[0].shape[1]
-        self.lengths[name] = min(length, self.lengths.get(name, length))
+        self.bounds.append((int(name[1:]), self.where(one), np.unique(self.position[index]), length))
         if len(tables) > 1:
             return self.chosen(index, tables)
         (table,) = tables
@@ -402,6 +451,8 @@ class Lifter:
             found = self.operand(column, loops).view(self.builder, loops.shape)
             return self.builder.reshape(self.builder.broadcast_to(found, loops.shape), size)
         line = self.write(self.classes[classes[0]])
+        read = ", ".join(sorted(self.builder.sources)) or "an output"
+        self.notes[f"{read}: {len(column):,} numbers are read in an order that follows no loops, one by one"] = None
         return self.builder.gather(self.builder.reshape(line, (line.size,)), self.builder.constant(self.position[column]))
 
     # -- sums
@@ -435,6 +486,9 @@ class Lifter:
     def reduced(self, term: Term, outer: Nest | None, row: str) -> Array:
         """The sum (or amax, amin) of a group of terms for each member."""
         b = self.builder
+        if not term.count:
+            x = b.sum(self.filled(term, NEUTRAL[row]), (1,), row=row)
+            return x if outer is None else b.reshape(x, outer.shape)
         columns = self.factors(term)
         inner = self.loops([column[0] for column in columns])
         if outer is None or inner is None or not all(map(self.repeats, columns)):
@@ -449,6 +503,16 @@ class Lifter:
         if fixed is not None:  # one number times a plain sum
             return self.total(xs[1 - fixed], loops.shape, axes, row) * xs[fixed].view(b, loops.shape)
         return self.product(xs, outer.shape, inner.shape)
+
+    def filled(self, term: Term, neutral: float) -> Array:
+        """The terms of sums of different lengths as rows, (members, longest), filled up with a number that changes nothing."""
+        b, there = self.builder, term.ids != NONE
+        one = self.classes[term.child]
+        if one.name == CONSTANT:
+            return b.constant(np.where(there, self.value[term.ids], neutral))
+        line = self.write(one)
+        elements = b.concatenate([b.reshape(line, (line.size,)), b.constant(np.array([neutral], line.dtype))], 0)
+        return b.gather(elements, b.constant(np.where(there, self.position[term.ids], line.size)))
 
     def repeats(self, column: Places) -> bool:
         """Whether all rows of a column walk as the first one does."""

@@ -28,7 +28,7 @@ Row = Op | ArrayOp
 # ---- the rows that only programs have -------------------------------------------------------------------------------
 
 
-def _places(offset: int, shape: Shape, strides: Shape) -> npt.NDArray[np.int64]:
+def places(offset: int, shape: Shape, strides: Shape) -> npt.NDArray[np.int64]:
     """Where a view reads: an index into the elements of its input for each of its own."""
     at = np.full(shape, offset, np.int64)
     for axis, (length, stride) in enumerate(zip(shape, strides, strict=True)):
@@ -45,7 +45,7 @@ def _view(x: Any, offset: int, shape: Shape, strides: Shape) -> Any:
 
 
 def _unview(g: Any, offset: int, strides: Shape, size: int) -> Any:
-    total = np.bincount(_places(offset, g.shape, strides).reshape(-1), np.asarray(g).reshape(-1), size)
+    total = np.bincount(places(offset, g.shape, strides).reshape(-1), np.asarray(g).reshape(-1), size)
     return total.astype(g.dtype)
 
 
@@ -189,6 +189,10 @@ class Array:
 
     def __rpow__(self, a: Any) -> "Array":
         return self._with("pow", a, True)
+
+    def maximum(self, b: Any) -> "Array":
+        """The larger of the two, elementwise."""
+        return self._with("maximum", b)
 
     def __neg__(self) -> "Array":
         return self.builder.apply(ops.TABLE["neg"], self)

@@ -4,6 +4,7 @@ Every line gets a name and a text; a view is written where it is used, as the sl
 Imports lines and ops.
 """
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -29,9 +30,10 @@ def listing(program: Any) -> list[Printed]:
     """The lines of a program in print, in the order in which they are computed; then outputs that are views or repeat."""
     names = {line: line.name for line in program.lines if line.op is None and line.data is None}
     names |= {line: name for name, line in program.outputs.items() if line not in names and line.data is None}
+    taken = set(names.values())
+    free = (name for k in itertools.count(1) if (name := f"v{k}") not in taken)
     texts: dict[Array, str] = {}
     found: list[Printed] = []
-    count = 0
     for line in program.lines:
         if line.op is None:
             texts[line] = names.get(line) or _constant(line)
@@ -42,8 +44,7 @@ def listing(program: Any) -> list[Printed]:
         if line.op is VIEW and line not in names:
             texts[line] = right
             continue
-        count += 1
-        texts[line] = names.get(line) or f"v{count}"
+        texts[line] = names.get(line) or next(free)
         found.append(Printed(line, texts[line], right))
     return found + [Printed(line, name, texts[line]) for name, line in program.outputs.items() if texts[line] != name]
 

@@ -67,6 +67,16 @@ class Program:
 def differentiate(root: Array, wrt: Sequence[Array], one: Any = None, *, per_element: bool = False) -> list[Array]:
     """The gradients of `root` by lines, as lines; those it does not depend on get zeros.
 
+    See `gradients`, which gives None for those.
+    """
+    found = gradients(root, wrt, one, per_element=per_element)
+    b = root.builder
+    return [b.constant(np.zeros(x.shape, x.dtype)) if g is None else g for x, g in zip(wrt, found, strict=True)]
+
+
+def gradients(root: Array, wrt: Sequence[Array], one: Any = None, *, per_element: bool = False) -> list[Array | None]:
+    """The gradients of `root` by lines, as lines; None for those it does not depend on.
+
     one: the gradient of root itself; default 1, for a root of one element.
     per_element: of a program that is elementwise throughout: the derivative of each element of root by what went into
         it, so that a number that was broadcast has as many derivatives as there are elements.
@@ -85,7 +95,7 @@ def differentiate(root: Array, wrt: Sequence[Array], one: Any = None, *, per_ele
                 dx = b.astype(dx, x.dtype) if per_element else _fit(b, dx, x)
                 grads[x] = grads[x] + dx if x in grads else dx
     b.sources = frozenset()
-    return [grads[x] if x in grads else b.constant(np.zeros(x.shape, x.dtype)) for x in wrt]
+    return [grads.get(x) for x in wrt]
 
 
 def _depending(order: list[Array], wrt: Sequence[Array]) -> set[Array]:
@@ -103,8 +113,7 @@ def _pull(line: Array, g: Array, wanted: Sequence[bool]) -> Sequence[Any]:
         return op.pull(m, wanted, g, line, xs, line.options)
     assert isinstance(op, Op)
     return [
-        g * rule(m, line, *xs) if rule is not None and wish else None
-        for rule, wish in zip(op.derivatives, wanted, strict=True)
+        g * rule(m, line, *xs) if rule is not None and wish else None for rule, wish in zip(op.derivatives, wanted, strict=True)
     ]
 
 

@@ -25,18 +25,7 @@ class ProgramMath:
         self.b = builder
         for name in ops.INTRINSICS:
             setattr(self, name, self._elementwise(ops.TABLE[name]))
-        for name in (
-            "astype",
-            "broadcast_to",
-            "concatenate",
-            "gather",
-            "getitem",
-            "matmul",
-            "reshape",
-            "transpose",
-            "unview",
-            "view",
-        ):
+        for name in _AS_THE_BUILDER_HAS_IT:
             setattr(self, name, getattr(builder, name))
 
     exp: Callable[..., Array]  # and the other intrinsics

@@ -1,6 +1,5 @@
-"""Functions of Values as lines of a program: traced, taken down, lifted. Imports trace, tape, lift, builder and engine."""
+"""Functions of Values as lines of a program: recorded, and lifted. Imports recording, tape, lift, builder and engine."""
 
-import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,13 +8,14 @@ import numpy.typing as npt
 
 from chainrule import engine
 from chainrule.compiler.builder import Builder
+from chainrule.compiler.executors import Runner
 from chainrule.compiler.lift import Lifter
+from chainrule.compiler.recording import CAPTURED, recorded
 from chainrule.compiler.tape import Leaf, Tape
-from chainrule.compiler.trace import Place, Reading, Tracing
 from chainrule.engine import Node, Value
 from chainrule.errors import CompileError, InputError
 
-PARAMS, CAPTURED = "params", "captured"
+PARAMS = "params"
 
 Numbers = npt.NDArray[Any]
 
@@ -25,56 +25,114 @@ class TracedScalars:
 
     def __init__(self, function: Callable[..., Any], params: list[Any], arrays: Sequence[Numbers], dtype: Any) -> None:
         self.function, self.values = function, params
-        recorded, again = Recorded(function, params, arrays), Recorded(function, params, arrays)
-        _expect_same(recorded, again)
-        self.captured = _shared_leaves(recorded, again)
-        for i, node in enumerate(self.captured):
-            recorded.tape.leaves[recorded.tape.number[node]] = Leaf(CAPTURED, i)
-        self.single = recorded.single
+        known = {p: Leaf(PARAMS, i) for i, p in enumerate(params)}
+        given = [_leaves(k, x, known) for k, x in enumerate(arrays)]
+        whole = frozenset(f"x{k}" for k, x in enumerate(arrays) if _is_whole(x))
+        recording, captured = recorded(lambda: function(*given), known, whole)
+        loss = recording.outputs[0] if recording.outputs else None
+        if loss is None or loss.shape != () or loss.nodes[0].op is None:
+            raise CompileError(
+                "the function must return its loss, a Value computed from the parameters, or a tuple of that and other outputs"
+            )
+        self.single, self.read = recording.single, {PARAMS: params, CAPTURED: captured}
         self.builder = b = Builder(dtype)
         self.params = [b.input(PARAMS, (len(params),))]
         inputs = {PARAMS: self.params[0]}
-        if self.captured:
-            inputs[CAPTURED] = b.input(CAPTURED, (len(self.captured),))
-        lifter = Lifter(recorded.tape, b, inputs, recorded.tracing.place, recorded.made())
+        if captured:
+            inputs[CAPTURED] = b.input(CAPTURED, (len(captured),))
+        lifter = Lifter(recording.tape, b, inputs, recording.tracing.place, recording.made())
         for k, x in enumerate(arrays):
-            given = b.input(f"x{k}", x.shape, np.int64 if x.dtype.kind in "iu" else dtype)
-            inputs[f"x{k}"] = b.astype(given, dtype)
-            if given.dtype.kind == "i":
-                lifter.indices[f"x{k}"] = given
-        number = recorded.tape.number
-        lines = lifter.lift([[number[node] for node in output.nodes] for output in recorded.outputs])
-        shaped = [b.reshape(line, output.shape) for line, output in zip(lines, recorded.outputs, strict=True)]
+            argument = b.input(f"x{k}", x.shape, np.int64 if _is_whole(x) else dtype)
+            inputs[f"x{k}"] = b.astype(argument, dtype)
+            if argument.dtype.kind == "i":
+                lifter.indices[f"x{k}"] = argument
+        number = recording.tape.number
+        lines = lifter.lift([[number[node] for node in output.nodes] for output in recording.outputs])
+        shaped = [b.reshape(line, output.shape) for line, output in zip(lines, recording.outputs, strict=True)]
         self.loss, *self.extras = shaped
-        self.counts = lifter.counted()
-        self.lengths = lifter.lengths
-        self.buffers = {PARAMS: np.zeros(len(params)), CAPTURED: np.zeros(len(self.captured))}
+        self.counts, self.notes = lifter.counted(), lifter.notes
+        self.bounds = lifter.bounds
+        self.reached = _reached(recording.tape, number[loss.nodes[0]], len(params))
 
-    def inputs(self, arrays: Sequence[Numbers]) -> dict[str, Any]:
-        """What the program is given in a call with these arguments."""
-        engine.read_data(self.values, self.buffers[PARAMS])
-        if self.captured:
-            engine.read_data(self.captured, self.buffers[CAPTURED])
-        given = dict(self.buffers)
+    def attach(self, runner: Runner) -> None:
+        """Know the program's buffers."""
+        self.runner = runner
+        self.exact = self.builder.dtype == np.float64
+        self.lists = [(nodes, runner.inputs[name]) for name, nodes in self.read.items() if name in runner.inputs]
+        self.all_reached = bool(self.reached.all())
+        self.reached_values = [p for p, reached in zip(self.values, self.reached, strict=True) if reached]
+
+    def load(self, arrays: Sequence[Numbers]) -> None:
+        """Before a run: fill the buffers."""
+        for nodes, buffer in self.lists:
+            if self.exact:
+                engine.read_data(nodes, buffer)
+            else:
+                buffer[...] = [node.data for node in nodes]
+        for k, name, places, length in self.bounds:
+            _expect_in_range(arrays[k].reshape(-1)[places], name, length)
         for k, x in enumerate(arrays):
-            given[f"x{k}"] = x
-        for name, length in self.lengths.items():
-            _expect_in_range(given[name], length)
-        return given
+            if f"x{k}" in self.runner.inputs:  # an argument may go unused
+                self.runner.feed(f"x{k}", x)
 
-    def set_grads(self, grads: list[Any]) -> None:
-        """Put gradients into the parameters."""
-        engine.write_grads(self.values, np.ascontiguousarray(grads[0], np.float64))
+    def deposit(self, names: list[str]) -> None:
+        """After a run: put the gradients into the parameters that a gradient reaches."""
+        grads = self._exact(self.runner.outputs[names[0]])
+        engine.write_grads(self.reached_values, grads if self.all_reached else grads[self.reached])
 
-    def set_data(self, data: list[Any]) -> None:
-        """Put new numbers into the parameters."""
-        engine.write_data(self.values, np.ascontiguousarray(data[0], np.float64))
+    def store(self) -> None:
+        """After a run that updated the parameters in the buffers: put them into the parameters."""
+        engine.write_data(self.values, self._exact(self.runner.inputs[PARAMS]))
+
+    def _exact(self, x: Numbers) -> Numbers:
+        return x if self.exact else x.astype(np.float64)
 
     def plain(self, arrays: Sequence[Numbers]) -> list[Any]:
         """What the function returns when it is not compiled."""
         with engine.no_grad():
             returned = self.function(*[_nested(x.tolist(), x.dtype.kind) for x in arrays])
         return [_numbers(x) for x in (returned if isinstance(returned, tuple) else (returned,))]
+
+    def explain_failure(self, arrays: Sequence[Numbers]) -> None:
+        """A number was not finite: raise what the plain engine raises, if it does, for it names the place."""
+        returned = self.function(*[_nested(x.tolist(), x.dtype.kind) for x in arrays])
+        engine.gradients(returned[0] if isinstance(returned, tuple) else returned)
+
+
+def _is_whole(x: Numbers) -> bool:
+    return x.dtype.kind in "iu" and np.can_cast(x.dtype, np.int64)
+
+
+def _leaves(k: int, array: Numbers, known: dict[Any, Leaf]) -> Any:
+    """An argument as Values, in lists, which are noted in `known`."""
+    count = iter(range(array.size))
+
+    def nested(x: Any) -> Any:
+        if isinstance(x, list):
+            return [nested(each) for each in x]
+        leaf = Value(x)  # with requires_grad, or what is computed from it alone would not be recorded
+        known[leaf] = Leaf(f"x{k}", next(count))
+        return leaf
+
+    return nested(array.tolist())
+
+
+def _reached(tape: Tape, loss: int, count: int) -> npt.NDArray[np.bool_]:
+    """Which parameters a gradient can reach, whatever the numbers are."""
+    reached = np.zeros(count, np.bool_)
+    wanted = bytearray(len(tape.ops))
+    wanted[loss] = True
+    for at in range(loss, -1, -1):
+        if not wanted[at]:
+            continue
+        leaf, op = tape.leaves.get(at), tape.ops[at]
+        if isinstance(leaf, Leaf) and leaf.array == PARAMS:
+            reached[leaf.place] = True
+        if op is not None:
+            slopes = [*op.derivatives, *[op.derivatives[-1]] * (len(tape.inputs[at]) - op.arity)]  # of `take`, the last for all
+            for x, slope in zip(tape.inputs[at], slopes, strict=True):
+                wanted[x] |= slope is not None
+    return reached
 
 
 def _nested(x: Any, kind: str) -> Any:
@@ -84,107 +142,12 @@ def _nested(x: Any, kind: str) -> Any:
 
 
 def _numbers(x: Any) -> Any:
-    if isinstance(x, (list, tuple)):
+    if isinstance(x, (list, tuple, np.ndarray)):
         return np.array([_numbers(each) for each in x])
     return x.data if isinstance(x, Node) else x
 
 
-def _expect_in_range(index: Numbers, length: int) -> None:
+def _expect_in_range(index: Numbers, name: str, length: int) -> None:
     if index.size and not (index.min() >= 0 and index.max() < length):
         wrong = index[(index < 0) | (index >= length)][0]
-        raise InputError(f"take: index {wrong} is out of range for a table of {length}")
-
-
-class Recorded:
-    """One run of the function: the leaves it was given, and the nodes it returned."""
-
-    def __init__(self, function: Callable[..., Any], params: list[Any], arrays: Sequence[Numbers]) -> None:
-        self.known: dict[Any, Leaf] = {p: Leaf(PARAMS, i) for i, p in enumerate(params)}
-        given = [self._leaves(k, x) for k, x in enumerate(arrays)]
-        self.tracing = Tracing(self.known)
-        with self.tracing:
-            returned = function(*given)
-        loss, *extras = returned if isinstance(returned, tuple) else (returned,)
-        if not isinstance(loss, Node):
-            raise CompileError(
-                f"the function returned {type(loss).__name__} and not a Value; it returns the loss, or a tuple of the loss "
-                "and other outputs"
-            )
-        self.single = not isinstance(returned, tuple)
-        self.outputs = [Output(loss), *map(Output, extras)]
-        nodes = [node for output in self.outputs for node in output.nodes]
-        self.tape = Tape(nodes, self.known, self.tracing.taken)
-
-    def made(self) -> Numbers:
-        """For each node of the tape, when it was made."""
-        when = {node: i for i, node in enumerate(self.tracing.places)}
-        return np.array([when.get(node, -1) for node in self.tape.number])
-
-    def _leaves(self, k: int, array: Numbers) -> Any:
-        if array.dtype.kind not in "fiub":
-            raise InputError(f"argument {k + 1} holds {array.dtype}, not numbers")
-        count = iter(range(array.size))
-
-        def nested(x: Any) -> Any:
-            if isinstance(x, list):
-                return [nested(each) for each in x]
-            leaf = Value(x)  # with requires_grad, or what is computed from it alone would not be recorded
-            self.known[leaf] = Leaf(f"x{k}", next(count))
-            return leaf
-
-        return nested(array.tolist())
-
-
-class Output:
-    """What the function returned, as nodes and the shape they are in."""
-
-    def __init__(self, returned: Any) -> None:
-        self.nodes: list[Any] = []
-        self.shape = self._collect(returned)
-
-    def _collect(self, x: Any) -> tuple[int, ...]:
-        if isinstance(x, (list, tuple)):
-            shapes = {self._collect(each) for each in x}
-            if len(shapes) != 1:
-                raise CompileError("an output of the function is a list whose parts are not alike, or an empty one")
-            return (len(x), *shapes.pop())
-        if isinstance(x, Reading):
-            x = x.node
-        self.nodes.append(x if isinstance(x, Node) else Value(x, requires_grad=False))
-        return ()
-
-
-def _expect_same(one: Recorded, two: Recorded) -> None:
-    """CompileError where the function did something else the second time."""
-    a, b = one.tape, two.tape
-    for at, (op, other) in enumerate(itertools.zip_longest(a.ops, b.ops, fillvalue=False)):
-        if op is not other or a.inputs[at] != b.inputs[at] or not _same_leaf(a.leaves.get(at), b.leaves.get(at)):
-            raise CompileError(
-                f"{_place_near(one, at) or 'the function'}: it does not do the same twice (a random choice, a counter, or data "
-                "that changed?); draw before the call and pass what was drawn as an argument"
-            )
-
-
-def _same_leaf(a: Any, b: Any) -> bool:
-    return bool(a == b or (a != a and b != b))
-
-
-def _place_near(recorded: Recorded, at: int) -> Place | None:
-    """Where node number `at` was made or, when it is a leaf, used."""
-    nodes = list(recorded.tape.number)
-    for i in range(at, len(nodes)):
-        if i == at or at in recorded.tape.inputs[i]:
-            place = recorded.tracing.place(nodes[i])
-            if place is not None:
-                return place
-    return None
-
-
-def _shared_leaves(one: Recorded, two: Recorded) -> list[Any]:
-    """The constants that were there before the function ran: leaves that both runs met."""
-    leaves = one.tape.leaves
-    return [
-        node
-        for node, at in one.tape.number.items()
-        if at in leaves and not isinstance(leaves[at], Leaf) and node in two.tape.number
-    ]
+        raise InputError(f"{name}: take: index {wrong} is out of range for a table of {length}")

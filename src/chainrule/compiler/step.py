@@ -4,7 +4,7 @@
     value = step()
 
 What a step needs of a traced function, be it of scalars or of tensors, is a `Traced`; scalars.py and tensors.py make them.
-Imports program, update, reference, explain, scalars, tensors, and of the core engine, tensor and errors.
+Imports program, update, executors, explain, scalars, tensors, and of the core engine, tensor and errors.
 """
 
 import contextlib
@@ -16,11 +16,11 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from chainrule.compiler import executors
 from chainrule.compiler.builder import Builder
+from chainrule.compiler.executors import Runner, expect_known
 from chainrule.compiler.explain import Explanation
 from chainrule.compiler.lines import Array
-from chainrule.compiler.program import Program, differentiate
+from chainrule.compiler.program import Program, gradients
 from chainrule.compiler.scalars import TracedScalars
 from chainrule.compiler.tensors import TracedTensors
 from chainrule.compiler.update import Update
@@ -35,7 +35,8 @@ class Traced(Protocol):
     """A function as lines, and how its parameters are read and written.
 
     builder: made the lines. loss: the line of the loss. extras: those of what else the function returns.
-    params: the lines of the parameters, one array of them all or one array each. counts: see Explanation.
+    params: the lines of the parameters, one array of them all or one array each. counts, notes: see Explanation.
+    reached: of scalar parameters, which of them a gradient can reach.
     """
 
     builder: Builder
@@ -44,18 +45,26 @@ class Traced(Protocol):
     params: list[Array]
     single: bool
     counts: Mapping[Array, int]
+    notes: Iterable[str]
+    reached: Any
 
-    def inputs(self, arrays: Sequence[Numbers]) -> dict[str, Any]:
-        """What the program is given in a call with these arguments. Raises InputError for indices out of range."""
+    def attach(self, runner: Runner) -> None:
+        """Know the program's buffers."""
 
-    def set_grads(self, grads: list[Any]) -> None:
-        """Put gradients into the parameters."""
+    def load(self, arrays: Sequence[Numbers]) -> None:
+        """Before a run: fill the buffers. Raises InputError for indices out of range."""
 
-    def set_data(self, data: list[Any]) -> None:
-        """Put new numbers into the parameters."""
+    def deposit(self, names: list[str]) -> None:
+        """After a run: put the gradients, outputs of these names, into the parameters."""
+
+    def store(self) -> None:
+        """After a run that updated the parameters in the buffers: put them into the parameters."""
 
     def plain(self, arrays: Sequence[Numbers]) -> list[Any]:
         """What the function returns when it is not compiled: the loss and the extras, as arrays."""
+
+    def explain_failure(self, arrays: Sequence[Numbers]) -> None:
+        """After a run with a loss or gradient that is not finite: raise what the plain engine raises, if it does."""
 
 
 class Step:
@@ -69,13 +78,14 @@ class Step:
         self.optimizer = optimizer
         self.of_tensors = isinstance(self.params[0], Tensor)
         self.dtype = np.dtype(dtype or (self.params[0].dtype if self.of_tensors else "float64"))
+        expect_known(executor)
         self.executor = executor
         self._plans: dict[Any, Plan] = {}
         self._latest: Plan | None = None
 
     def __call__(self, *args: Any) -> Any:
         """The loss at these arguments, as a float, with what else the function returns; gradients are in `grad`."""
-        arrays = [x if type(x) is np.ndarray else np.asarray(x) for x in args]
+        arrays = [x if type(x) is np.ndarray else _array(k, x) for k, x in enumerate(args)]
         key = tuple([(x.shape, x.dtype.kind) for x in arrays])
         plan = self._plans.get(key)
         if plan is None or not plan.is_current:
@@ -98,19 +108,38 @@ class Step:
         return self._latest
 
 
+def _array(k: int, x: Any) -> Numbers:
+    try:
+        array = np.asarray(x)
+    except ValueError:
+        raise InputError(f"argument {k + 1} is a list whose rows differ in length; a program takes arrays") from None
+    if array.dtype.kind not in "fiub":
+        raise InputError(f"argument {k + 1} holds {array.dtype}, not numbers")
+    return array
+
+
 def _checked(params: Iterable[Any], optimizer: Any) -> list[Any]:
-    found = list(params)
+    try:
+        found = [] if isinstance(params, Node) else list(params)
+    except TypeError:
+        raise InputError(f"compile: params is a list of Values or Tensors, not {type(params).__name__}") from None
+    if isinstance(params, Node):
+        raise InputError("compile: params is a list; write params=[p] for a single parameter")
     if not found:
         raise InputError("compile: params is empty, so there is nothing to differentiate by")
     for i, p in enumerate(found):
         if not isinstance(p, Node) or p.op is not None:
             what = "the result of an operation" if isinstance(p, Node) else type(p).__name__
             raise InputError(f"compile: parameter {i} is {what}; params takes leaves, as model.parameters() gives them")
+        if not p.requires_grad:
+            raise InputError(f"compile: parameter {i} has requires_grad=False, so it is none; leave it away")
         if isinstance(p, Tensor) is not isinstance(found[0], Tensor):
             raise InputError("compile: params are all Values or all Tensors")
     if len(set(found)) < len(found):
         raise InputError("compile: a parameter is there twice")
-    if optimizer is not None and list(optimizer.params) != found and [*map(id, optimizer.params)] != [*map(id, found)]:
+    if optimizer is not None and not hasattr(optimizer, "params"):
+        raise InputError(f"compile: an optimizer is one of chainrule.optim, not {type(optimizer).__name__}")
+    if optimizer is not None and [*map(id, optimizer.params)] != [*map(id, found)]:
         raise InputError("compile: the optimizer must have the same parameters as params, in the same order")
     return found
 
@@ -121,10 +150,10 @@ class Plan:
     def __init__(self, step: Step, arrays: Sequence[Numbers]) -> None:
         self.step = step
         with _without_collector():
-            trace = TracedTensors if step.of_tensors else TracedScalars
+            trace: Any = TracedTensors if step.of_tensors else TracedScalars
             self.traced: Traced = trace(step.function, step.params, arrays, step.dtype)
             self._build()
-        self.traced_with = self._state(arrays)
+        self.traced_with: dict[str, Numbers] = {}
         self.is_checked = False
 
     def _build(self) -> None:
@@ -132,16 +161,30 @@ class Plan:
         outputs = {"loss": traced.loss} | {f"y{k}": line for k, line in enumerate(traced.extras)}
         forward = Program(outputs)
         self.extras = [*outputs][1:]
-        grads = differentiate(traced.loss, traced.params)
-        self.grads = [f"grad{i}" for i in range(len(grads))]
-        outputs |= dict(zip(self.grads, grads, strict=True))
+        grads = gradients(traced.loss, traced.params)
+        found = {f"grad{i}": g for i, g in enumerate(grads) if g is not None}
+        if not found:
+            raise CompileError("the loss does not depend on any of the parameters, so there is nothing to differentiate")
+        outputs |= found
+        self.grads = [f"grad{i}" if g is not None else "" for i, g in enumerate(grads)]
         self.update = None
         if self.step.optimizer is not None:
-            self.update = Update(self.step.optimizer, b, traced.params, grads)
+            flat = not self.step.of_tensors
+            reached = traced.reached if flat else np.array([g is not None for g in grads])
+            self.update = Update(self.step.optimizer, b, traced.params, grads, flat=flat, reached=reached)
             outputs |= self.update.outputs
+        elif not self.step.of_tensors:
+            outputs["failing"] = b.sum(found["grad0"] * 0.0, (0,))
         self.program = Program(outputs)
-        self.explanation = Explanation(traced.counts, forward, self.program, self.step.of_tensors)
-        self.executable = executors.make(self.program.expanded(b), self.step.executor)
+        carry = self.update.carry if self.update else {}
+        self.runner = Runner(self.program, b, self.step.executor, carry)
+        self.explanation = Explanation(traced.counts, forward, self.program, self.step.of_tensors, self.runner, traced.notes)
+        traced.attach(self.runner)
+        if self.update is not None:
+            self.update.attach(self.runner)
+        self.execute, self.outputs = self.runner.execute, self.runner.outputs
+        self.loss = self.outputs["loss"].item
+        self.failing = self.outputs["failing"].item if "failing" in self.outputs else lambda: 0.0
 
     @property
     def is_current(self) -> bool:
@@ -150,39 +193,39 @@ class Plan:
 
     def run(self, arrays: Sequence[Numbers]) -> Any:
         """One step."""
-        traced = self.traced
-        given = traced.inputs(arrays)
+        traced, outputs = self.traced, self.outputs
+        traced.load(arrays)
         if self.update is not None:
-            given |= self.update.inputs()
-        if not self.is_checked:
-            expected = self._expected(arrays)
-        found = self.executable.run(given)
-        loss = float(found["loss"])
-        if not math.isfinite(loss):
-            traced.plain(arrays)  # where the plain engine has an error to raise, it names the place
-        if not self.is_checked:
-            self._check(expected, [loss, *(found[name] for name in self.extras)])
-        traced.set_grads([found[name] for name in self.grads])
+            self.update.load()
+        expected = None if self.is_checked else self._expected(arrays)
+        self.execute()
+        loss = self.loss()
+        if not (math.isfinite(loss) and self.failing() == 0.0):
+            traced.explain_failure(arrays)
+        if expected is not None:
+            self._check(expected, [loss, *(outputs[name] for name in self.extras)])
+        traced.deposit(self.grads)
         if self.update is not None:
-            traced.set_data(self.update.taken(found))
-        return loss if traced.single else (loss, *[found[name] for name in self.extras])
+            traced.store()
+            self.update.judge()
+        return loss if traced.single else (loss, *[_result(outputs[name]) for name in self.extras])
 
     # A program knows what the function did in the trace. What it may have missed (an index computed from an argument in
     # NumPy, a number taken out of a tensor) shows when it is first run with other numbers: then, once, the function is too.
 
-    def _state(self, arrays: Sequence[Numbers]) -> tuple[Any, ...]:
-        return (*[x.copy() for x in arrays], *[np.array(p.data) for p in self.step.params])
-
     def _expected(self, arrays: Sequence[Numbers]) -> list[Any] | None:
         """What the plain function gives, unless all numbers are those of the trace."""
-        same = all(map(np.array_equal, self._state(arrays), self.traced_with))
-        return None if same else self.traced.plain(arrays)
+        numbers = self.runner.inputs
+        if not self.traced_with:
+            self.traced_with = {name: x.copy() for name, x in numbers.items()}
+            return None
+        if all(np.array_equal(x, numbers[name]) for name, x in self.traced_with.items()):
+            return None
+        self.traced_with = {}
+        return self.traced.plain(arrays)
 
-    def _check(self, expected: list[Any] | None, found: list[Any]) -> None:
-        if expected is None:
-            return
+    def _check(self, expected: list[Any], found: list[Any]) -> None:
         self.is_checked = True
-        self.traced_with = ()
         rtol = 1e-9 if self.step.dtype == np.float64 else 1e-3
         for name, x, y in zip(["loss", *self.extras], expected, found, strict=True):
             if not np.allclose(x, y, rtol=rtol, atol=rtol, equal_nan=True):
@@ -191,6 +234,10 @@ class Plan:
                     f"the {what} does not follow: with new numbers the program gives {_shown(y)} and the function {_shown(x)}; "
                     "it takes numbers out of the program (.data, .item(), a comparison) or computes indices from an argument"
                 )
+
+
+def _result(x: Numbers) -> Any:
+    return x.copy() if x.shape else x.item()  # the next run writes over the program's own
 
 
 def _shown(x: Any) -> str:

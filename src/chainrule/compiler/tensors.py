@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from chainrule import engine, tensor
 from chainrule.compiler.builder import Builder
+from chainrule.compiler.executors import Runner
 from chainrule.compiler.lines import Array
 from chainrule.engine import inputs_first
 from chainrule.errors import CompileError, InputError
@@ -53,6 +54,8 @@ class TracedTensors:
                 self.lines[node] = self._line(node)
         self.loss, *self.extras = [self.lines[t] for t in first.outputs]
         self.loss = self.builder.reshape(self.loss, ())
+        self.notes: list[str] = []
+        self.reached: Any = None
         self.counts: Mapping[Array, int] = Counter(line for node, line in self.lines.items() if node.op is not None)
 
     def _leaf(self, leaf: Any, captured: bool) -> Array:
@@ -94,24 +97,34 @@ class TracedTensors:
                 return self.builder.view(line, offset, x.shape, tuple(s // whole.itemsize for s in x.strides))
         return x
 
-    def inputs(self, arrays: Sequence[Numbers]) -> dict[str, Any]:
-        """What the program is given in a call with these arguments."""
-        given = {f"p{i}": p._data for i, p in enumerate(self.tensors)}
+    def attach(self, runner: Runner) -> None:
+        """Know the program's buffers."""
+        self.runner = runner
+        self.held = [(p, name) for i, p in enumerate(self.tensors) if (name := f"p{i}") in runner.inputs]
+
+    def load(self, arrays: Sequence[Numbers]) -> None:
+        """Before a run: fill the buffers. Parameters live in them, so that nothing is copied."""
+        inputs = self.runner.inputs
+        for p, name in self.held:
+            if p._data is not inputs[name]:
+                inputs[name][...] = p._data
+                p.data = inputs[name]
         for k, x in enumerate(arrays):
-            given[f"x{k}"] = x
+            if f"x{k}" in inputs:  # an argument may go unused
+                self.runner.feed(f"x{k}", x)
         for i, leaf in enumerate(self.captured):
-            given[f"captured{i}"] = leaf._data
-        return given
+            self.runner.feed(f"captured{i}", leaf._data)
 
-    def set_grads(self, grads: list[Any]) -> None:
-        """Put gradients into the parameters."""
-        for p, g in zip(self.tensors, grads, strict=True):
-            p._grad = g
+    def deposit(self, names: list[str]) -> None:
+        """After a run: put the gradients into the parameters."""
+        for p, name in zip(self.tensors, names, strict=True):
+            if name:
+                p._grad = self.runner.outputs[name]
 
-    def set_data(self, data: list[Any]) -> None:
-        """Put new numbers into the parameters."""
-        for p, x in zip(self.tensors, data, strict=True):
-            p.data = x
+    def store(self) -> None:
+        """After a run that updated the parameters in the buffers: graphs that used them are out of date."""
+        for p, name in self.held:
+            p.data = self.runner.inputs[name]
 
     def plain(self, arrays: Sequence[Numbers]) -> list[Any]:
         """What the function returns when it is not compiled."""
@@ -121,6 +134,9 @@ class TracedTensors:
             np.asarray(x._data if isinstance(x, Tensor) else x)
             for x in (returned if isinstance(returned, tuple) else (returned,))
         ]
+
+    def explain_failure(self, arrays: Sequence[Numbers]) -> None:
+        """Nothing: tensors compute with NaN and infinity as NumPy does."""
 
 
 class Recorded:

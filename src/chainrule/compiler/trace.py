@@ -13,22 +13,27 @@ Left out on purpose: operators that a subclass of Value defines itself. Imports 
 
 import builtins
 import contextlib
+import math
 import operator
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple, Self
 
+import numpy as np
+
 from chainrule import engine, ops
 from chainrule.compiler.lines import EQUAL, LESS, LESS_EQUAL, NOT_EQUAL
 from chainrule.engine import Node, Value
-from chainrule.errors import CompileError, InputError
+from chainrule.errors import CompileError, DomainError, InputError
 from chainrule.ops import Op
 
 PACKAGE = str(Path(__file__).resolve().parents[1])
+NOT_THE_USER_S = (PACKAGE, str(Path(np.__file__).resolve().parent))
 TAKE = Op("take", "take", lambda m, i, x: x, (None, lambda m, y, i, x: 1.0), (ops.REAL, ops.REAL), "The element at an index.")
+WHERE = ops.TABLE["where"]
 DETACH = Op("detach", "detach", lambda m, x: x, (None,), (ops.REAL,), "The number itself, without gradient.")
 
 _COMPARE = {
@@ -54,7 +59,7 @@ class Place(NamedTuple):
 def place_of(frame: FrameType | None) -> Place:
     """The nearest line outside of this package, from a frame on."""
     inner = frame
-    while frame is not None and frame.f_code.co_filename.startswith(PACKAGE):
+    while frame is not None and frame.f_code.co_filename.startswith(NOT_THE_USER_S):
         frame = frame.f_back
     frame = frame or inner
     return Place(frame.f_code.co_filename, frame.f_lineno) if frame else Place("?", 0)
@@ -81,10 +86,13 @@ class Reading:
         place = place_of(sys._getframe(1))
         raise CompileError(
             f"{place}: the function takes a number that it computes out of the program (float(), math, .data); compute with "
-            "Values and chainrule's functions, or return it as another output"
+            "the operations of Values, or return it as another output"
         )
 
-    __int__ = __index__ = __float__
+    __int__ = __index__ = __trunc__ = __float__
+
+    def __round__(self, digits: int | None = None) -> float:
+        return float(self)
 
     def __neg__(self) -> "Reading":
         return Reading(-self.node)
@@ -121,16 +129,17 @@ def _reflected(name: str) -> Callable[[Any, Any], Any]:
 for _name in ("add", "sub", "mul", "truediv", "pow"):
     setattr(Reading, f"__{_name}__", _between(_name))
     setattr(Reading, f"__r{_name}__", _reflected(_name))
+for _name in ("floordiv", "mod", "and", "or", "xor", "matmul"):
+    setattr(Reading, f"__{_name}__", lambda a, b: float(a))
+    setattr(Reading, f"__r{_name}__", lambda a, b: float(a))
 for _name, _compare in _COMPARE.items():
     setattr(Reading, _name, _compare)
 
 
-def _without_gradient(original: Callable[..., Any], xs: Sequence[Any]) -> Any:
-    before = engine._set_recording(True)
-    try:
-        return engine.apply(DETACH, original(*xs))
-    finally:
-        engine._set_recording(before)
+def _without_gradient(op: Op, xs: Sequence[Any], data: float) -> Any:
+    """A result that was not recorded, as a node; no gradient flows through it."""
+    inputs = [x if isinstance(x, Node) else Value(x, requires_grad=False) for x in xs]
+    return engine._make(DETACH, [engine._make(op, inputs, data, None, "", True)], data, None, "", True)
 
 
 def _compared(op: Op, a: Any, b: Any) -> Any:
@@ -138,6 +147,31 @@ def _compared(op: Op, a: Any, b: Any) -> Any:
     if not all(isinstance(x, Node) or engine._is_number(x) for x in xs):
         return NotImplemented
     return Reading(engine.apply(op, *xs))
+
+
+def _outside(op: Op, xs: Sequence[Any]) -> Any:
+    """The result of an operation outside of its domain: NaN."""
+    return engine._make(op, [x if isinstance(x, Node) else Value(x, requires_grad=False) for x in xs], math.nan, None, "", True)
+
+
+def _parts(op: Op | None, xs: Sequence[Any], swapped: bool) -> tuple[Op, Sequence[Any]]:
+    """The row and the operands of a call: of a function the row comes first, of `number + Value` the operands are swapped."""
+    if op is None:
+        return xs[0], xs[1:]
+    return op, xs[::-1] if swapped else xs
+
+
+def _gradient_inside() -> CompileError:
+    return CompileError(
+        f"{place_of(sys._getframe(2))}: the function asks for gradients (.grad, backward(), gradients()), which would stay as "
+        "they are now; a compiled function only computes, and its gradients come from outside"
+    )
+
+
+def _no_index(x: Any) -> int:
+    raise CompileError(
+        f"{place_of(sys._getframe(1))}: a list is indexed by a number of the program; use chainrule.take(table, i)"
+    )
 
 
 class _Active(threading.local):
@@ -163,8 +197,11 @@ def take(table: Any, i: Any) -> Any:
     if isinstance(i, Node) and tracing is not None:
         return tracing.take(table, i)
     if isinstance(i, (Node, Reading)):
-        raise InputError("take: an index is a whole number, or in a compiled function an element of an argument of whole numbers")
+        raise InputError(_NO_INDEX)
     return table[operator.index(i)]
+
+
+_NO_INDEX = "take: an index is a whole number, or in a compiled function an element of an argument of whole numbers"
 
 
 def _number(x: Any) -> float:
@@ -176,18 +213,36 @@ def _number(x: Any) -> float:
         _active.tracing = before
 
 
+def _columns(entries: list[Any], place: Place) -> Any:
+    """The entries of a table of elements, as nodes; of a table of rows, a list of those for each column."""
+    if not entries:
+        raise InputError(f"{place}: take: the table is empty")
+    if isinstance(entries[0], (list, tuple, np.ndarray)):
+        if len({len(row) for row in entries}) != 1:
+            raise CompileError(f"{place}: take: the rows of the table differ in length")
+        return [_columns([row[c] for row in entries], place) for c in range(len(entries[0]))]
+    return tuple(x.node if isinstance(x, Reading) else x if isinstance(x, Node) else Value(x) for x in entries)
+
+
 class Tracing:
     """Notes the Values that are made while it is active.
 
-    known: nodes that are not constants although no operation made them: parameters and arguments.
+    known: nodes that are not constants although no operation made them, with the Leaf each stands for.
+    whole: the names of the arrays of whole numbers, whose elements may be indices.
+    tolerant: whether a result outside of the domain is NaN, and no error.
+
+    places: for each node where it was made, in order. taken: for what `take` gave, the index and all it could have given.
+    met: other leaves whose numbers were looked at.
     """
 
     _only_one = threading.Lock()
 
-    def __init__(self, known: Collection[Node]) -> None:
-        self.known = known
+    def __init__(self, known: Mapping[Any, Any], whole: Collection[str] = (), tolerant: bool = False) -> None:
+        self.known, self.whole, self.tolerant = known, whole, tolerant
         self.places: dict[Any, tuple[str, int]] = {}
-        self.taken: dict[Any, tuple[Any, ...]] = {}  # for what `take` gave, the index and all it could have given
+        self.taken: dict[Any, tuple[Any, ...]] = {}
+        self.met: dict[Any, None] = {}
+        self._tables: dict[int, tuple[Any, Any]] = {}
 
     def place(self, node: Node) -> Place | None:
         """Where a node was made."""
@@ -196,27 +251,36 @@ class Tracing:
 
     def take(self, table: Any, i: Any) -> Any:
         """The element of a table at an index that is given to the program."""
-        return self._chosen(list(table), i)
-
-    def _chosen(self, entries: list[Any], i: Any) -> Any:
-        if isinstance(entries[0], (list, tuple)):
-            if len({len(row) for row in entries}) != 1:
-                raise CompileError(f"{place_of(sys._getframe(2))}: take: the rows of the table differ in length")
-            return [self._chosen([row[c] for row in entries], i) for c in range(len(entries[0]))]
-        nodes = [x.node if isinstance(x, Reading) else x if isinstance(x, Node) else Value(x) for x in entries]
-        place = place_of(sys._getframe(2))
+        leaf = self.known.get(i)
+        if leaf is None or leaf.array not in self.whole:
+            raise InputError(f"{place_of(sys._getframe(1))}: {_NO_INDEX}")
+        kept = self._tables.get(id(table))
+        if kept is None or len(kept[0]) != len(table):
+            kept = self._tables[id(table)] = table, _columns(list(table), place_of(sys._getframe(1)))
+        place = place_of(sys._getframe(1))
         at = int(_number(i))
-        if not 0 <= at < len(nodes):
-            raise InputError(f"{place}: take: index {at} is out of range for a table of {len(nodes)}")
-        node = Value(_number(nodes[at]))
-        self.taken[node] = (i, *nodes)
+        if not 0 <= at < len(table):
+            raise InputError(f"{place}: take: index {at} is out of range for a table of {len(table)}")
+        return self._chosen(kept[1], i, at, place)
+
+    def _chosen(self, columns: Any, i: Any, at: int, place: Place) -> Any:
+        if isinstance(columns, list):
+            return [self._chosen(column, i, at, place) for column in columns]
+        node = Value(_number(columns[at]))
+        self.taken[node] = (i, *columns)
         self.places[node] = place
         return node
 
     def __enter__(self) -> Self:
+        if _active.tracing is not None:
+            raise CompileError(
+                f"{place_of(sys._getframe(1))}: a compiled function is called inside of one that is being compiled; call the "
+                "plain function there"
+            )
         self._only_one.acquire()
         _active.tracing = self
         self._patches = contextlib.ExitStack()
+        self._patches.callback(engine._set_recording, engine._set_recording(True))  # also for a call within no_grad()
         try:
             for owner, name, patched in self._patched():
                 self._put(owner, name, patched)
@@ -231,25 +295,28 @@ class Tracing:
         self._only_one.release()
 
     def _put(self, owner: Any, name: str, patched: Any) -> None:
-        original = vars(owner)[name]
+        if name in vars(owner):
+            self._patches.callback(setattr, owner, name, vars(owner)[name])
+        else:
+            self._patches.callback(delattr, owner, name)
         setattr(owner, name, patched)
-        self._patches.callback(setattr, owner, name, original)
 
     def _patched(self) -> Iterator[tuple[Any, str, Any]]:
         """(owner, name, what takes the place of it) for everything that makes or reads Values."""
         kind = engine.Value
         for op in ops.BUILT_IN:
-            names = [op.method] if op.method.startswith("__") or hasattr(kind, op.method) else []
-            if op.method.startswith("__") and op.arity == 2:
-                names.append(op.method.replace("__", "__r", 1))
+            names = [op.method, op.method.replace("__", "__r", 1)] if op.method.startswith("__") else [op.method]
             for name in names:
                 if name in vars(kind):
-                    yield kind, name, self._noting(vars(kind)[name])
+                    yield kind, name, self._noting(vars(kind)[name], op, swapped=name != op.method)
         for name, compare in _COMPARE.items():
-            if name in vars(kind):
-                yield kind, name, self._comparing(vars(kind)[name], compare)
+            yield kind, name, self._comparing(getattr(kind, name), compare)
         yield kind, "__bool__", self._truth(vars(kind)["__bool__"])
+        yield kind, "__index__", _no_index
         yield kind, "data", self._reading(vars(kind)["data"])
+        yield kind, "grad", self._no_grad(vars(kind)["grad"])
+        yield Node, "backward", self._no_backward(Node.backward)
+        yield Node, "_gradients", self._no_numbers(Node._gradients)
         yield engine, "_apply", self._noting(engine._apply)
         yield builtins, "max", self._extreme(max, "maximum")
         yield builtins, "min", self._extreme(min, "minimum")
@@ -257,7 +324,7 @@ class Tracing:
     def _mine(self) -> bool:
         return _active.tracing is self  # other threads go on as ever
 
-    def _noting(self, original: Callable[..., Any]) -> Callable[..., Any]:
+    def _noting(self, original: Callable[..., Any], op: Op | None = None, swapped: bool = False) -> Callable[..., Any]:
         places, active, frame_of = self.places, _active, sys._getframe
 
         def method(*xs: Any) -> Any:
@@ -267,24 +334,41 @@ class Tracing:
                 if type(x) is Reading:
                     xs = tuple([x.node if type(x) is Reading else x for x in xs])
                     break
-            node = original(*xs)
+            try:
+                node = original(*xs)
+            except DomainError:
+                if not self.tolerant:
+                    raise
+                node = _outside(*_parts(op, xs, swapped))
             if node is NotImplemented:
                 return node
-            if node.op is None and any(map(self._computed, xs)):  # under no_grad(): a number of the program without gradient
-                node = _without_gradient(original, xs)
+            if node.op is None:  # under no_grad(), or of constants
+                node = self._unrecorded(node, *_parts(op, xs, swapped))
             frame: Any = frame_of(1)
-            while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
+            while frame.f_back is not None and frame.f_code.co_filename.startswith(NOT_THE_USER_S):
                 frame = frame.f_back
             places[node] = frame.f_code.co_filename, frame.f_lineno
             return node
 
         return method
 
+    def _unrecorded(self, node: Any, op: Op, xs: Sequence[Any]) -> Any:
+        if any(map(self._computed, xs)):
+            return _without_gradient(op, xs, _number(node))
+        self._meet(*xs)
+        return node
+
+    def _meet(self, *xs: Any) -> None:
+        self.met.update(dict.fromkeys(x for x in xs if isinstance(x, Node)))
+
     def _comparing(self, original: Any, compare: Any) -> Any:
         def method(a: Any, b: Any) -> Any:
-            if not self._mine() or a is b or not (self._computed(a) or self._computed(b)):
+            if not self._mine() or a is b:
                 return original(a, b)
-            return compare(a, b)
+            if self._computed(a) or self._computed(b):
+                return compare(a, b)
+            self._meet(a, b)
+            return original(a, b)
 
         return method
 
@@ -294,8 +378,10 @@ class Tracing:
 
     def _truth(self, original: Any) -> Any:
         def method(x: Any) -> bool:
-            if self._mine() and self._computed(x):
-                bool(Reading(x))
+            if self._mine():
+                if self._computed(x):
+                    bool(Reading(x))
+                self._meet(x)
             return bool(original(x))
 
         return method
@@ -303,11 +389,38 @@ class Tracing:
     def _reading(self, original: Any) -> property:
         def get(x: Any) -> Any:
             inside = sys._getframe(1).f_globals.get("__name__") == "chainrule.engine"  # which evaluates results by it
-            if _active.tracing is not self or inside or not self._computed(x):
+            if _active.tracing is not self or inside:
+                return original.__get__(x)
+            if not self._computed(x):
+                self._meet(x)
                 return original.__get__(x)
             return Reading(engine.apply(DETACH, x))
 
         return property(get, original.__set__)
+
+    def _no_grad(self, original: Any) -> property:
+        def get(x: Any) -> Any:
+            if self._mine() and sys._getframe(1).f_globals.get("__name__") != "chainrule.engine":
+                raise _gradient_inside()
+            return original.__get__(x)
+
+        return property(get, original.__set__, original.__delete__)
+
+    def _no_backward(self, original: Any) -> Any:
+        def backward(x: Any) -> None:
+            if self._mine():
+                raise _gradient_inside()
+            original(x)
+
+        return backward
+
+    def _no_numbers(self, original: Any) -> Any:
+        def gradients(x: Any, create_graph: bool) -> Any:
+            if self._mine() and not create_graph:
+                raise _gradient_inside()
+            return original(x, create_graph)
+
+        return gradients
 
     def _extreme(self, original: Any, name: str) -> Any:
         row = ops.TABLE[name]
@@ -318,11 +431,15 @@ class Tracing:
             items = list(xs[0]) if len(xs) == 1 else list(xs)
             if not any(self._computed(x) for x in items):
                 return original(items)
-            only_read = not any(isinstance(x, Node) for x in items)
-            total = items[0]
-            for x in items[1:]:
-                pair = [y.node if isinstance(y, Reading) else y for y in (total, x)]
-                total = Reading(engine.apply(row, *pair)) if only_read else engine.apply(row, *pair)
+            if not any(isinstance(x, Node) for x in items):
+                total = items[0]
+                for x in items[1:] or items:  # of one number too, or the rows of a triangle would not be alike
+                    total = Reading(engine.apply(row, *(y.node if isinstance(y, Reading) else y for y in (total, x))))
+                return total
+            first, *others = (x.node if isinstance(x, Reading) else x for x in items)
+            total = first
+            for x in others:  # as Python's max, which keeps the first of equals
+                total = engine.apply(WHERE, engine.apply(LESS, *((total, x) if name == "maximum" else (x, total))), x, total)
             return total
 
         return function

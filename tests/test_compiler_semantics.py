@@ -1,0 +1,402 @@
+"""Where a compiled function could differ from the plain one, case by case; each was a bug once."""
+
+import random
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import chainrule
+from chainrule import ChainruleError, Value, engine, optim
+from chainrule.compiler.builder import Builder
+from chainrule.compiler.executors import EXECUTORS
+from chainrule.errors import CompileError, InputError
+
+
+def plain(loss, params, *args):
+    for p in params:
+        p.zero_grad()
+    y = loss(*args)
+    y.backward()
+    return y.data, [p.grad for p in params]
+
+
+def compiled(step, params, *args):
+    y = step(*args)
+    return y, [p.grad for p in params]
+
+
+def test_01_a_view_does_not_read_outside_of_its_array():
+    """lift: `Nest(line.shape)` taken over from one operand without looking whether the others follow these loops."""
+    W = [[Value(0.1 * (i + 1) + 0.01 * j) for j in range(3)] for i in range(6)]
+    c = [Value(1.1), Value(0.7)]
+    params = [p for row in W for p in row]
+
+    def loss():
+        return sum(sum(-W[j][i % 3] * c[(i * 3 + j) % 2] for j in range(3)) ** 2 for i in range(6))
+
+    step = chainrule.compile(loss, params)
+    found, (expected, gradients) = compiled(step, params), plain(loss, params)
+    assert found[0] == pytest.approx(expected)
+    assert found[1] == pytest.approx(gradients)
+
+
+def test_02_compiling_inside_of_a_traced_function_does_not_hang():
+    """In a process of its own: Tracing._only_one is a Lock that its own thread takes twice, and it stays taken."""
+    code = """
+import chainrule
+from chainrule import Value
+w, inner = Value(2.0), chainrule.compile(lambda x: x * x)
+try:
+    assert chainrule.compile(lambda: w * inner(3.0), [w])() == 18.0
+except chainrule.ChainruleError:
+    pass
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=20)
+
+
+@pytest.mark.parametrize("k", range(4))
+def test_03_captured_values_are_read_anew(k):
+    """.data and comparisons of captured Values, captured ones without gradient, captured ones under no_grad."""
+    w, c = Value(2.0), Value(3.0, requires_grad=k != 2)
+
+    def still():
+        with engine.no_grad():
+            d = c * 2
+        return d * w
+
+    loss = [lambda: c.data * w, lambda: w * (c > 4), lambda: c * 2 * w, still][k]
+    step = chainrule.compile(loss, [w])
+    step()
+    w.data = 1.5
+    step()
+    c.data = 5.0
+    assert compiled(step, [w]) == plain(loss, [w])
+
+
+def test_03b_functions_read_captured_values_anew():
+    k = Value(2.0)
+    f = chainrule.compile(lambda x: k * x)
+    assert f(1.0) == 2.0
+    k.data = 3.0
+    assert f(1.0) == 3.0
+
+
+def test_04_extra_outputs_are_the_caller_s_own():
+    w, u = Value(1.0), Value(2.0)
+    step = chainrule.compile(lambda x: (w * u, [w, u], x), [w, u])
+    X = np.array([1.0, 2.0])
+    _, a, x = step(X)
+    before = a.copy(), x.copy()
+    w.data, X[0] = 7.0, 9.0
+    step(X)
+    assert np.array_equal(a, before[0])
+    assert np.array_equal(x, before[1])
+
+
+def test_04b_results_of_functions_are_the_caller_s_own():
+    f, x = chainrule.compile(lambda x, k: x), np.ones(3)
+    value, slopes = f.value_and_grad(x, 2.0)
+    assert f(x, 2.0) is not x
+    value += 1
+    slopes["k"] += 1
+    assert x.tolist() == [1.0, 1.0, 1.0]
+
+
+def test_05_a_parameter_that_no_gradient_reaches_is_left_alone():
+    """optim: "A parameter that no backward pass has reached is left alone, momentum and decay included"."""
+
+    def go(use):
+        w, u = Value(1.0), Value(2.0)
+        optimizer = optim.SGD([w, u], lr=0.1, weight_decay=0.1, momentum=0.9)
+
+        def loss():
+            return w * w
+
+        step = chainrule.compile(loss, [w, u], optimizer=optimizer)
+        for _ in range(3):
+            if use:
+                step()
+            else:
+                optimizer.zero_grad()
+                loss().backward()
+                optimizer.step()
+        return w.data, u.data, u.has_grad, optimizer.state_dict()["memory"]
+
+    one, two = go(True), go(False)
+    assert one[1:3] == two[1:3]
+    assert one[3]["momentum_buffer"][1] is None
+
+
+def test_06_amsgrad_can_be_compiled():
+    w = Value(1.0)
+    u = Value(2.0)
+    step = chainrule.compile(lambda: w * w * u, [w, u], optimizer=optim.Adam([w, u], amsgrad=True))
+    step()
+    step()
+
+
+@pytest.mark.parametrize("name", ["momentum", "adam"])
+def test_07_a_single_scalar_parameter_with_memory(name):
+    make = {"momentum": lambda p: optim.SGD(p, lr=0.1, momentum=0.9), "adam": lambda p: optim.Adam(p, lr=0.1)}[name]
+    a, b = Value(0.7), Value(0.7)
+    one, two = make([a]), make([b])
+    step = chainrule.compile(lambda x: (a * x).sin(), [a], optimizer=one)
+    for x in (0.5, 1.0, 2.0):
+        step(x)
+        two.zero_grad()
+        (b * x).sin().backward()
+        two.step()
+    assert a.data == pytest.approx(b.data, rel=1e-13)
+    assert np.shape(one.state_dict()["memory"][[*one.MEMORY][-1]][0]) == ()
+
+
+def test_08_take_at_a_computed_index():
+    w = [Value(float(i)) for i in range(6)]
+    step = chainrule.compile(lambda i: chainrule.take(w, i + 1) * 2, w)
+    with pytest.raises(InputError, match="take: an index is a whole number"):
+        step(np.array(1))
+
+
+def test_09_each_index_is_held_against_its_own_table():
+    a, b = [Value(float(i)) for i in range(3)], [Value(float(i)) for i in range(50)]
+
+    def loss(X):
+        return sum(chainrule.take(a, r[0]) * chainrule.take(b, r[1]) for r in X)
+
+    X = np.array([[0, 1], [2, 40]])
+    assert chainrule.compile(loss, a + b)(X) == loss(X.tolist()).data
+    with pytest.raises(InputError, match="index 3 is out of range for a table of 3"):
+        chainrule.compile(loss, a + b)(np.array([[3, 1]]))
+
+
+def test_09b_numbers_that_are_no_index_are_not_held_against_a_table():
+    w = [Value(float(i)) for i in range(3)]
+
+    def loss(X):
+        return sum(chainrule.take(w, r[0]) * r[1] for r in X)
+
+    X = np.array([[0, 100], [2, -40]])
+    assert chainrule.compile(loss, w)(X) == loss(X.tolist()).data
+
+
+def test_10_take_of_an_array_of_numbers():
+    w, table = Value(2.0), np.arange(6.0).reshape(3, 2)
+
+    def loss(i):
+        return w * chainrule.take(table, i)[1]
+
+    assert chainrule.compile(loss, [w])(np.array(1)) == loss(1).data
+
+
+def test_10b_take_of_nothing():
+    w = Value(2.0)
+    with pytest.raises(ChainruleError):
+        chainrule.compile(lambda i: w * chainrule.take([], i), [w])(np.array(1))
+
+
+@pytest.mark.parametrize("index", ["float", "value"])
+def test_11_an_index_is_a_whole_number_at_once(index):
+    """A float argument (1.5, read as 1), or a Value that is no argument: refused outside of a trace, so inside too."""
+    w = [Value(float(i)) for i in range(6)]
+    k = Value(2.0)
+    with pytest.raises(InputError, match="whole number"):
+        chainrule.compile(lambda i: chainrule.take(w, i if index == "float" else k) * 2, w)(np.array(1.5))
+
+
+def test_12_max_of_values_has_the_gradient_of_python_s_max():
+    w = Value(0.0)
+
+    def loss():
+        return max(w, w * 1.0) * 2 + max(0.0, w)
+
+    step = chainrule.compile(loss, [w])
+    assert compiled(step, [w]) == plain(loss, [w])
+
+
+def test_12b_max_of_numbers_in_a_function():
+    f = chainrule.compile(lambda x, y: max(x, y))
+    _, slopes = f.value_and_grad(1.0, 1.0)
+    assert (slopes["x"], slopes["y"]) == chainrule.grad(lambda x, y: max(x, y), (0, 1))(1.0, 1.0)
+
+
+def test_13_a_slope_that_does_not_exist_is_refused_for_single_numbers():
+    w = Value(0.0)
+    with pytest.raises(ChainruleError, match="does not exist"):
+        chainrule.compile(lambda: w.sqrt(), [w])()
+    with pytest.raises(ChainruleError, match="does not exist"):
+        chainrule.compile(lambda x: chainrule.sqrt(x)).value_and_grad(0.0)
+
+
+def test_14_a_random_choice_of_two_is_noticed_each_time():
+    w, found = Value(2.0), []
+    for seed in range(12):
+        random.seed(seed)
+        try:
+            chainrule.compile(lambda: w * random.choice([1.0, 2.0]), [w])()
+            found.append(seed)
+        except CompileError:
+            pass
+    assert found == []
+
+
+def test_14b_functions_draw_no_random_numbers_either():
+    with pytest.raises(CompileError, match="random"):
+        chainrule.compile(lambda x: x * random.random())(1.0)
+
+
+def test_14c_a_gradient_read_inside_is_noticed():
+    w = Value(2.0)
+    w.grad = 1.0
+    with pytest.raises(CompileError):
+        chainrule.compile(lambda: w * w.grad, [w])()
+    with pytest.raises(ChainruleError):
+        chainrule.compile(lambda: w * engine.gradients(w * w, w)[w], [w])()
+
+
+def test_15_the_first_element_of_an_array_may_be_outside_of_the_domain():
+    f = chainrule.compile(lambda x: chainrule.log(x))
+    found = f(np.array([-1.0, 1.0]))
+    assert np.isnan(found[0])
+    assert found[1] == 0.0
+    assert chainrule.compile(lambda x: chainrule.log(x - 2))(np.zeros(0)).shape == (0,)
+
+
+@pytest.mark.parametrize("k", range(4))
+def test_16_functions_of_every_signature(k):
+    def positional(a, b, /):
+        return a * b
+
+    function = [lambda *xs: xs[0] * xs[1], positional, lambda a, *others: a * others[0], chainrule.maximum][k]
+    if k == 1:
+        assert chainrule.compile(function)(2.0, 2.0) == 4.0
+        return
+    with pytest.raises(InputError, match="any number of arguments"):
+        chainrule.compile(function)
+
+
+def test_16b_compile_of_a_function_of_chainrule():
+    with pytest.raises(InputError, match=r"lambda x: exp\(x\)"):
+        chainrule.compile(chainrule.exp)
+    assert chainrule.compile(abs)(-1.0) == 1.0
+
+
+@pytest.mark.parametrize("k", range(12))
+def test_17_wrong_arguments_are_told_through_our_own_errors(k):
+    w = Value(2.0)
+    calls = [
+        lambda: chainrule.compile(lambda: (), [w])(),
+        lambda: chainrule.compile(lambda x: w * 2, [w])([[1.0], [1.0, 2.0]]),
+        lambda: chainrule.compile(lambda: w, 5),
+        lambda: chainrule.compile(lambda: w, w),
+        lambda: chainrule.compile(lambda: w, [w], optimizer=5),
+        lambda: chainrule.compile(lambda: w * w, [w], dtype="int32"),
+        lambda: chainrule.compile(lambda: w * w, [w], dtype="foo"),
+        lambda: chainrule.compile(lambda a, b: a * b)(np.zeros(3), np.zeros(4)),
+        lambda: chainrule.compile(lambda a: a)([[1.0], [1.0, 2.0]]),
+        lambda: chainrule.compile(lambda i: w * [1.0, 2.0][i], [w])(np.array(0)),
+        lambda: chainrule.compile(lambda i: w * [1.0, 2.0][int(i)], [w])(np.array(0)),
+        lambda: chainrule.compile(lambda: w * round((w * 1).data, 2), [w])(),
+    ]
+    with pytest.raises(ChainruleError) as caught:
+        calls[k]()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("op", ["//", "%", "&"])
+def test_17b_operators_that_readings_lack(op):
+    w = Value(2.0)
+    scope = {"w": w}
+    with pytest.raises(CompileError, match=r"py:|<string>:"):
+        chainrule.compile(eval(f"lambda: w * (((w * 1).data > 0) {op} 2)", scope), [w])()
+
+
+def test_18_what_a_reading_is_called_in_errors():
+    w = Value(2.0)
+    with pytest.raises(CompileError) as caught:
+        chainrule.compile(lambda: (w * 1).data, [w])()
+    assert "Reading" not in str(caught.value)
+
+
+def test_18b_errors_name_the_user_s_line_not_numpy_s():
+    w = Value(2.0)
+    with pytest.raises(CompileError, match=r"test_compiler_semantics\.py"):
+        chainrule.compile(lambda: [w, w * 2][np.argmax([w.data, (w * 2).data])], [w])()
+
+
+def test_18c_other_outputs_that_are_no_numbers_are_a_compile_error():
+    w = Value(2.0)
+    for other in (None, "a", {"a": 1}):
+        with pytest.raises(CompileError, match="output"):
+            chainrule.compile(lambda other=other: (w * w, other), [w])()
+    assert chainrule.compile(lambda: (w * w, np.array([1.0, 2.0])), [w])()[1].tolist() == [1.0, 2.0]
+    assert chainrule.compile(lambda: (w * w, np.array([w, w])), [w])()[1].tolist() == [2.0, 2.0]
+
+
+def test_19_large_unsigned_integers():
+    w = Value(1.0)
+    assert chainrule.compile(lambda x: w * x, [w])(np.uint64(2**63 + 10)) == float(2**63 + 10)
+
+
+def test_20_program_math_concatenates_as_the_row_does():
+    """rules: __init__ puts Builder.concatenate (xs, axis) over the method concatenate(*xs, axis)."""
+    b = Builder()
+    x = b.input("x", (2,))
+    assert b.math.concatenate(x, x, axis=0).shape == (4,)
+
+
+def test_21_names_of_printed_lines_do_not_clash():
+    f = chainrule.compile(lambda v1, v2: (v1 * v2).exp())
+    f(1.0, 2.0)
+    (mapped,) = f._programs.values()
+    names = [line.split("=")[0].split(":")[0].strip() for line in str(mapped.program).splitlines() if line.strip()]
+    assert len(set(names)) == len(names)
+
+
+def test_22_chains_of_products_of_any_length():
+    w = Value(1.0001)
+
+    def loss():
+        y = w
+        for _ in range(3000):
+            y = y * w
+        return y
+
+    step = chainrule.compile(loss, [w])
+    found, (expected, gradients) = compiled(step, [w]), plain(loss, [w])
+    assert found[0] == pytest.approx(expected, rel=1e-11)
+    assert found[1] == pytest.approx(gradients, rel=1e-11)
+
+
+def test_23_the_place_of_the_constant_class_does_not_matter():
+    """lift.constant_classes looks at the first 8 classes only."""
+    xs = [Value(0.1 * i + 0.5) for i in range(9)]
+    f = ["sin", "cos", "exp", "tanh", "sigmoid", "softplus", "log1p", "sqrt", "relu"]
+
+    def loss():
+        return sum(getattr(x, name)() for x, name in zip(xs, f, strict=True)).sin() ** 2
+
+    step = chainrule.compile(loss, xs)
+    step()
+    assert "pow" not in [line.op.name for line in step.program.operations]
+
+
+def test_24_native_gathers_rows_of_a_reshaped_gather():
+    """lowered: the rows of v1.reshape(6), where v1 is (3, 2), are taken for 3."""
+    W = [Value(i + 0.5) for i in range(4)]
+    places = [3, 0, 4, 1, 5, 2]
+
+    def loss(k):
+        v0 = [chainrule.take(W, k[i % 2]) for i in range(6)]
+        return sum(sum(v0[places[i]] * 0.5 for _ in range(i + 1)) for i in range(6)) + v0[0]
+
+    for executor in EXECUTORS:
+        assert chainrule.compile(loss, W, executor=executor)(np.array([1, 2])) == loss([1, 2]).data
+
+
+def test_25_unequal_is_a_number_on_the_pure_engine_too():
+    """trace: the pure Value has no __ne__ of its own, so it is not patched; run with CHAINRULE_PURE=1 to see it fail."""
+    w = Value(2.0)
+    found = chainrule.compile(lambda x: (w * w, [a != 1.0 for a in x]), [w])(np.array([1.0, 2.0]))[1]
+    assert np.array_equal(found, [0, 1])
