@@ -4,11 +4,13 @@ The elementwise rows, matrix products and indices are tried with drawn shapes, a
 name are found here from the shapes alone.
 """
 
+import operator
 import re
 
 import numpy as np
 import pytest
 
+import chainrule
 from chainrule import ops
 from chainrule.errors import ChainruleError, InputError
 from chainrule.nn import BatchNorm1d, Embedding, LayerNorm, Linear, Sequential, Tanh
@@ -29,8 +31,15 @@ def message(wrong):
     text = str(caught.value)
     assert "\n" not in text
     assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None or caught.value.__suppress_context__
     assert isinstance(caught.value, ChainruleError)
     return text
+
+
+def layer_norm_with(**parameters):
+    layer = LayerNorm(3)
+    vars(layer).update(parameters)
+    return layer(ones(2, 3))
 
 
 # ---- drawn shapes ----------------------------------------------------------------------------------------------------
@@ -68,6 +77,18 @@ def test_elementwise_rows_name_both_shapes_and_the_axis(op):
         assert message(lambda a=a, b=b: apply(op, ones(*a), np.ones(b))) == expected
 
 
+@pytest.mark.parametrize("name", ["lt", "le", "gt", "ge", "eq", "ne"])
+def test_comparisons_name_both_shapes_and_the_axis(name):
+    rng = np.random.default_rng(0)
+    compare = getattr(operator, name)
+    for _ in range(20):
+        a, b = clashing_shapes(rng)
+        axis, (less, more) = last_clash(a, b)
+        expected = f"{name}: shapes {a} and {b} do not broadcast: axis {axis} has lengths {less} and {more}"
+        assert message(lambda a=a, b=b: compare(ones(*a), ones(*b))) == expected
+        assert message(lambda a=a, b=b: compare(ones(*a), np.ones(b))) == expected
+
+
 def test_operators_with_arrays_on_the_left():
     expected = r"add: shapes (2, 3) and (4,) do not broadcast: axis 1 has lengths 3 and 4"
     assert message(lambda: np.ones((2, 3)) + ones(4)) == expected
@@ -81,9 +102,11 @@ def test_where_names_all_three_shapes():
         a, b = clashing_shapes(rng)
         for shapes in ((a, b, b), (b, a, a), (a, a, b), ((1,), a, b)):
             axis, (less, more) = last_clash(*shapes)
-            found = message(lambda shapes=shapes: apply(where, *[ones(*shape) for shape in shapes]))
-            assert found.startswith(f"where: shapes {' and '.join(map(str, shapes))} do not broadcast: axis {axis} has lengths")
-            assert found.endswith(f"{less} and {more}")
+            for function in (lambda *xs: apply(where, *xs), chainrule.where):
+                found = message(lambda shapes=shapes, f=function: f(*[ones(*shape) for shape in shapes]))
+                given = " and ".join(map(str, shapes))
+                assert found.startswith(f"where: shapes {given} do not broadcast: axis {axis} has lengths")
+                assert found.endswith(f"{less} and {more}")
 
 
 def test_matmul_names_both_axes():
@@ -96,6 +119,16 @@ def test_matmul_names_both_axes():
         first, second = len(a) - 1, max(len(b) - 2, 0)
         assert message(lambda a=a, b=b: ones(*a) @ ones(*b)) == (
             f"matmul: shapes {a} and {b} do not fit: axis {first} of the first has length {n}, axis {second} of the second {m}"
+        )
+
+
+def test_a_matmul_of_batches_that_do_not_broadcast_names_their_axis():
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        a, b = clashing_shapes(rng)
+        axis, (less, more) = last_clash(a, b)
+        assert message(lambda a=a, b=b: ones(*a, 3, 4) @ ones(*b, 4, 2)) == (
+            f"matmul: shapes {(*a, 3, 4)} and {(*b, 4, 2)} do not broadcast: axis {axis} has lengths {less} and {more}"
         )
 
 
@@ -119,7 +152,11 @@ AXES = {
     "var": lambda x, axis: x.var(axis),
     "amax": lambda x, axis: x.amax(axis),
     "amin": lambda x, axis: x.amin(axis),
+    "std": lambda x, axis: x.std(axis),
     "max": lambda x, axis: x.max(axis),
+    "min": lambda x, axis: x.min(axis),
+    "argmax": lambda x, axis: x.argmax(axis),
+    "argmin": lambda x, axis: x.argmin(axis=axis),
     "logsumexp": lambda x, axis: x.logsumexp(axis),
     "softmax": lambda x, axis: F.softmax(x, axis),
     "log_softmax": lambda x, axis: F.log_softmax(x, axis),
@@ -138,6 +175,26 @@ def test_an_axis_out_of_range_is_named_with_its_operation(name):
             assert found == f"{name}: axis {axis} is out of range for a tensor of {len(shape)} axes"
 
 
+def test_the_axis_of_numpys_max_and_min_is_named_too():
+    assert message(lambda: ones(2, 3).max(axis=2)) == "max: axis 2 is out of range for a tensor of 2 axes"
+    assert message(lambda: ones(2, 3).min(axis=-3)) == "min: axis -3 is out of range for a tensor of 2 axes"
+
+
+EXTREME = ["amax", "amin", "max", "min", "argmax", "argmin", "logsumexp", "softmax", "log_softmax"]
+
+
+@pytest.mark.parametrize("name", EXTREME)
+def test_an_axis_without_elements_is_named(name):
+    for shape, axis in (((0, 3), 0), ((2, 0), 1), ((2, 0, 3), -2), ((0,), 0)):
+        expected = f"{name} of shape {shape}: axis {axis % len(shape)} has no elements"
+        assert message(lambda shape=shape, axis=axis: getattr(ones(*shape), name)(axis)) == expected
+        if "softmax" not in name:
+            assert message(lambda shape=shape: getattr(ones(*shape), name)()) == expected
+    if name not in ("softmax", "log_softmax"):  # along an axis that has elements there is an answer, for each of none
+        found = getattr(ones(0, 3), name)(1)
+        assert (found.values if name in ("max", "min") else found).shape == (0,)
+
+
 # ---- one by one ------------------------------------------------------------------------------------------------------
 
 
@@ -151,17 +208,39 @@ def test_an_axis_out_of_range_is_named_with_its_operation(name):
         (lambda: ones(2, 3).sum("a"), ["sum: an axis is a whole number, not str 'a'"]),
         (lambda: ones(2, 3).permute(0, 0), ["permute: (0, 0) is not an order of the 2 axes of shape (2, 3)"]),
         # joining and reshaping
-        (lambda: concatenate([ones(2, 3), ones(2, 4)]), ["concatenate", "(2, 3) and (2, 4)", "dimension 1", "3", "4"]),
-        (lambda: concatenate([ones(2, 3), ones(3)]), ["concatenate", "(2, 3) and (3,)"]),
+        (
+            lambda: concatenate([ones(2, 3), ones(4, 3), ones(2, 4)]),
+            ["concatenate: shapes (2, 3) and (2, 4) do not fit: axis 1 has lengths 3 and 4"],
+        ),
+        (lambda: concatenate([ones(2, 3), ones(3)]), ["concatenate: shapes (2, 3) and (3,) do not fit: they have 2 and 1 axes"]),
         (lambda: concatenate([]), ["concatenate needs at least one tensor"]),
-        (lambda: stack([ones(2, 3), ones(2, 4)]), ["stack", "(2, 3) and (2, 4)", "same shape"]),
-        (lambda: ones(2, 3).reshape(4, 2), ["reshape of shape (2, 3)", "size 6 into shape (4,2)"]),
-        (lambda: ones(2, 3).reshape(4, -1), ["reshape of shape (2, 3)"]),
-        (lambda: ones(2, 3).reshape(-1, -1), ["reshape of shape (2, 3)", "only specify one unknown dimension"]),
-        (lambda: ones(2, 3).expand(2, 4), ["broadcast_to of shape (2, 3)", "(2,4)"]),
+        (
+            lambda: stack([ones(2, 3), ones(2, 3), ones(2, 4)], 1),
+            ["stack: shapes (2, 3) and (2, 4) do not fit: axis 1 has lengths 3 and 4"],
+        ),
+        (lambda: ones(2, 3).reshape(4, 2), ["reshape: the 6 elements of shape (2, 3) do not fit into shape (4, 2)"]),
+        (lambda: ones(2, 3).reshape(4, -1), ["reshape: the 6 elements of shape (2, 3) do not fit into shape (4, -1)"]),
+        (lambda: ones(0, 3).reshape(0, -1), ["reshape: the 0 elements of shape (0, 3) do not fit into shape (0, -1)"]),
+        (lambda: ones(2, 3).reshape(-1, -1), ["reshape: lengths are whole numbers from 0, and one", "may be -1, not (-1, -1)"]),
+        (lambda: ones(2, 3).reshape(-2, 3), ["reshape: lengths are whole numbers from 0, and one", "may be -1, not (-2, 3)"]),
+        (lambda: ones(2, 3).reshape(2.0, 3), ["reshape: a length is a whole number, not float 2.0"]),
+        (lambda: ones(2, 3).view("a"), ["reshape: a length is a whole number, not str 'a'"]),
+        (lambda: ones(2, 3).transpose(0), ["transpose takes two axes or none, not 1"]),
+        (lambda: ones(2, 3, 4).transpose(1, 0, 2), ["transpose takes two axes or none, not 3; permute takes all of them"]),
+        (lambda: ones(2, 3).permute(0.5, 1), ["permute: an axis is a whole number, not float 0.5"]),
+        (lambda: ones(2, 3).expand(2, 4), ["expand: shape (2, 3) does not expand to (2, 4): axis 1 has length 3, not 4"]),
+        (lambda: ones(2, 3).expand(5, 2, 4), ["expand: shape (2, 3)", "to (5, 2, 4): axis 2 has length 3, not 4"]),
+        (lambda: ones(2, 3).expand(70, 200, 3), ["expand: shape (2, 3)", "to (70, 200, 3): axis 1 has length 2, not 200"]),
+        (lambda: ones(2, 3).expand(-1, 2, 3), ["expand: shape (2, 3) does not expand to (-1, 2, 3): axis 0"]),
+        (lambda: ones(1, 3).expand(3), ["expand: shape (1, 3) does not expand to (3,), which has fewer axes"]),
+        (lambda: ones(2, 3).expand(2.0, 3), ["expand: a length is a whole number, not float 2.0"]),
         # products
         (lambda: ones(2, 3) @ 2.0, ["matmul takes tensors with axes, not shapes (2, 3) and (); use * for a number"]),
-        (lambda: matmul(ones(2, 3, 4), ones(5, 4, 2)), ["matmul", "(2, 3, 4) and (5, 4, 2)"]),
+        (
+            lambda: matmul(ones(2, 3, 4), ones(5, 4, 2)),
+            ["matmul: shapes (2, 3, 4) and (5, 4, 2) do not broadcast: axis 0 has lengths 2 and 5"],
+        ),
+        (lambda: Tensor([1, 2]) ** -1, ["pow of shape (2,) and (): Integers to negative integer powers are not allowed"]),
         # indices
         (lambda: ones(2, 3)[0, 0, 0], ["getitem of shape (2, 3): too many indices"]),
         (lambda: ones(2, 3)[[0, 1], [0, 1, 2]], ["getitem of shape (2, 3): shape mismatch", "(2,) (3,)"]),
@@ -169,23 +248,50 @@ def test_an_axis_out_of_range_is_named_with_its_operation(name):
         (lambda: ones(2, 3)[0.5], ["an index is made of integers, slices or booleans, not float64"]),
         (lambda: one_hot([0, 3], 3), ["one_hot: label 3 is out of range; 3 classes are 0 to 2"]),
         (lambda: one_hot([-1], 3), ["one_hot: label -1 is out of range"]),
+        (lambda: one_hot([0], "a"), ["one_hot: num_classes is a whole number, not str 'a'"]),
+        (lambda: one_hot([0], -1), ["one_hot: num_classes is a whole number from 0, not -1"]),
         (lambda: one_hot([0.5], 3), ["one_hot takes integer labels, not float64"]),
         (lambda: F.embedding([0, 9], ones(5, 2)), ["embedding: index 9 is out of range; 5 rows are 0 to 4"]),
         (lambda: Embedding(27, 10)([[0, -1, 3]]), ["embedding: index -1 is out of range; 27 rows are 0 to 26"]),
         (lambda: F.cross_entropy(ones(2, 3), [0, 3]), ["cross_entropy: label 3 is out of range; 3 classes are 0 to 2"]),
-        (lambda: F.cross_entropy(ones(2, 3), [0]), ["cross_entropy: logits of shape (2, 3) need 2 labels", "shape (1,)"]),
+        (
+            lambda: F.cross_entropy(ones(2, 3), [0]),
+            ["cross_entropy: logits of shape (2, 3) need 2 labels", "shape (1,): axis 0 has lengths 2 and 1"],
+        ),
         (lambda: F.cross_entropy(ones(2, 3), [[0], [1]]), ["cross_entropy: logits of shape (2, 3)", "shape (2, 1)"]),
         (lambda: F.cross_entropy(ones(3), [0]), ["cross_entropy takes logits of shape (N, C), not (3,)"]),
         (lambda: F.mse_loss(ones(2), ones(2, 1)), ["mse_loss takes two tensors of one shape, not (2,) and (2, 1)"]),
+        (
+            lambda: F.mse_loss(ones(2, 3), ones(2, 4)),
+            ["mse_loss takes two tensors of one shape, not (2, 3) and (2, 4): axis 1 has lengths 3 and 4"],
+        ),
         # layers
-        (lambda: F.linear(ones(2, 3), ones(4, 2)), ["linear takes x (..., in), weight (out, in)", "(2, 3), (4, 2)"]),
+        (
+            lambda: F.linear(ones(5, 2, 3), ones(4, 2)),
+            ["linear takes x (..., in), weight (out, in)", "(5, 2, 3), (4, 2): axis 2 of x has length 3, axis 1 of weight 2"],
+        ),
+        (lambda: F.linear(ones(2, 3), ones(4, 3), ones(3)), ["(3,): axis 0 of bias has length 3, axis 0 of weight 4"]),
+        (lambda: F.linear(ones(2, 3), ones(4, 3), ones(4, 1)), ["linear takes x (..., in)", "(2, 3), (4, 3), (4, 1)"]),
+        (lambda: F.linear(ones(2, 3), ones(3)), ["linear takes x (..., in)", "(2, 3), (3,)"]),
         (lambda: Linear(3, 4)(ones(2, 5)), ["linear takes x (..., in), weight (out, in)", "(2, 5), (4, 3), (4,)"]),
         (lambda: Sequential(Linear(3, 4), Tanh(), Linear(5, 2))(ones(2, 3)), ["linear takes", "(2, 4), (2, 5), (2,)"]),
         (lambda: F.batch_norm(ones(1, 3), None, None, training=True), ["batch_norm: in training", "(1, 3)", "larger batch"]),
         (lambda: F.batch_norm(ones(3), None, None, training=True), ["batch_norm takes x of shape (N, C)", "not (3,)"]),
         (lambda: F.batch_norm(ones(2, 3), None, None, np.ones(2), training=True), ["batch_norm: weight", "(3,)", "(2, 3)"]),
-        (lambda: BatchNorm1d(4)(ones(2, 3)), ["batch_norm: running_mean", "(3,)", "(2, 3)"]),
-        (lambda: LayerNorm(4)(ones(2, 3)), ["layer_norm over (4,) takes x of shape (..., 4), not (2, 3)"]),
+        (
+            lambda: BatchNorm1d(4)(ones(2, 3)),
+            ["batch_norm: running_mean must have shape (3,), as axis 1 of x of shape (2, 3), not (4,)"],
+        ),
+        (lambda: LayerNorm(4)(ones(2, 3)), ["layer_norm over (4,) takes x", "(..., 4), not (2, 3): axis 1 has lengths 3 and 4"]),
+        (
+            lambda: LayerNorm((2, 3))(ones(3)),
+            ["layer_norm over (2, 3) takes x of shape (..., 2, 3), not (3,): they have 1 and 2"],
+        ),
+        (
+            lambda: layer_norm_with(weight=ones(2)),
+            ["layer_norm: weight must have shape (3,), not (2,): axis 0 has lengths 3 and 2"],
+        ),
+        (lambda: layer_norm_with(bias=ones(2, 3)), ["layer_norm: bias must have shape (3,), not (2, 3): they have 1 and 2 axes"]),
         # gradients and data
         (lambda: (ones(2, 3) * 2).backward(), ["backward from a tensor of shape (2, 3) needs a gradient of that shape"]),
         (lambda: (ones(2, 3) * 2).backward(np.ones(3)), ["the gradient has shape (3,), but the tensor (2, 3)"]),

@@ -450,7 +450,7 @@ def _operand(x: Any) -> Value | None:
 
 
 def apply(op: Op, *xs: Any) -> Value:
-    """The Value of an operation at these Values or numbers, remembering both.
+    """The Value of an operation at these Values or numbers, remembering both; a Tensor when one of them is a Tensor.
 
     Raises DomainError, naming the operation, the numbers and their labels, outside the domain; NotANumberError for
     operands that are neither.
@@ -460,7 +460,13 @@ def apply(op: Op, *xs: Any) -> Value:
     """
     if len(xs) != op.arity:
         raise InputError(f"{op.name} takes {op.arity} input{'s' * (op.arity != 1)}, not {len(xs)}")
-    return _apply(op, *xs)
+    try:
+        return _apply(op, *xs)
+    except NotANumberError:  # asked afterwards, so that Values do not pay for it
+        tensor: Any = next((x for x in xs if isinstance(x, Node) and not isinstance(x, Value)), None)
+        if tensor is None:
+            raise
+    return cast(Value, tensor._applied(op, *xs))
 
 
 def _apply(op: Op, *xs: Any) -> Value:

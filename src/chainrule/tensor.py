@@ -165,18 +165,17 @@ def _scatter_rows(x: Any, index: Any, shape: tuple[int, ...]) -> Any:
 
 
 def _relu(m: Any, x: Any) -> Any:
-    # np.clip takes a third of the time per element, and three times as long to begin.
+    # `where` branches at every element. np.clip takes a third of the time of this maximum per element, and three times as
+    # long to begin.
     return np.clip(x, 0.0, np.inf) if x.size > 8 * _MANY else np.maximum(x, 0.0)
 
 
-_SHORTCUTS: dict[str, Any] = {"relu": _relu}
-"""Forward rules of elementwise rows that NumPy has a faster word for; relu's `where` branches at every element."""
-
-
 def _forward_of(op: Op) -> Any:
-    return _SHORTCUTS.get(op.name, op.forward) if op in ops.BUILT_IN else op.forward
+    """The forward rule of an elementwise row, or a faster word that NumPy has for it."""
+    return _relu if op is _RELU else op.forward
 
 
+_RELU = ops.TABLE["relu"]
 ArrayMath = SimpleNamespace(
     abs=np.absolute,
     amax=np.maximum.reduce,
@@ -265,6 +264,10 @@ class Tensor(Node):
         __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _two
         __pow__ = __rpow__ = maximum = minimum = _two
 
+        def _over(self, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False) -> "Tensor": ...
+
+        sum = mean = amax = amin = logsumexp = _over
+
     def __init__(self, data: Any, *, requires_grad: bool = False, dtype: Any = None, label: str = "") -> None:
         self._data = as_array(data, dtype)
         self.op, self.inputs, self.options = None, (), None
@@ -297,10 +300,7 @@ class Tensor(Node):
     @property
     def grad(self) -> Array | None:
         """d(root)/d(this), of the shape of the data; None until a backward pass reaches it."""
-        try:
-            return self._grad
-        except AttributeError:
-            return None
+        return getattr(self, "_grad", None)
 
     @grad.setter
     def grad(self, x: Any) -> None:
@@ -329,10 +329,7 @@ class Tensor(Node):
     @property
     def ndim(self) -> int:
         """The number of axes."""
-        try:
-            return self._data.ndim
-        except AttributeError:
-            return 0
+        return len(self.shape)
 
     @property
     def size(self) -> int:
@@ -387,19 +384,24 @@ class Tensor(Node):
 
     def reshape(self, *shape: Any) -> "Tensor":
         """The same elements in another shape; one length may be -1."""
-        wanted = _lengths(shape)
+        wanted = _wholes(shape, "reshape", "a length")
         if -1 in wanted and wanted.count(-1) == 1:
-            known = int(np.prod([n for n in wanted if n != -1]))
-            wanted = tuple((self.size // known if known else 0) if n == -1 else n for n in wanted)
-        return _apply_array("reshape", (self,), shape=wanted)
+            size, known = self.size, -math.prod(wanted)
+            if known > 0 and size % known == 0:
+                wanted = tuple([size // known if n == -1 else n for n in wanted])
+        y = _apply_array("reshape", (self,), shape=wanted)
+        if y._data.shape != wanted:  # NumPy takes any negative length for a -1
+            raise _shape_error("reshape", (self,), shape=wanted)
+        return y
 
     view = reshape
 
     def permute(self, *axes: Any) -> "Tensor":
         """The axes in the order given."""
-        order = tuple(_axis(a, self.ndim, "permute") for a in _lengths(axes))
+        given = _wholes(axes, "permute", "an axis")
+        order = tuple(_axis(a, self.ndim, "permute") for a in given)
         if sorted(order) != list(range(self.ndim)):
-            raise InputError(f"permute: {_lengths(axes)} is not an order of the {self.ndim} axes of shape {self.shape}")
+            raise InputError(f"permute: {given} is not an order of the {self.ndim} axes of shape {self.shape}")
         return _apply_array("transpose", (self,), axes=order)
 
     def transpose(self, *axes: int) -> "Tensor":
@@ -407,6 +409,8 @@ class Tensor(Node):
         order = list(range(self.ndim))
         if not axes:
             return self.permute(*reversed(order))
+        if len(axes) != 2:
+            raise InputError(f"transpose takes two axes or none, not {len(axes)}; permute takes all of them")
         i, j = (_axis(a, self.ndim, "transpose") for a in axes)
         order[i], order[j] = order[j], order[i]
         return self.permute(*order)
@@ -433,9 +437,11 @@ class Tensor(Node):
 
     def expand(self, *shape: Any) -> "Tensor":
         """Repeated to a larger shape, by the rules of broadcasting; -1 keeps a length."""
-        wanted = _lengths(shape)
-        lead = len(wanted) - self.ndim
-        kept = tuple(self.shape[i - lead] if n == -1 and i >= lead else n for i, n in enumerate(wanted))
+        wanted, mine = _wholes(shape, "expand", "a length"), self.shape
+        lead = len(wanted) - len(mine)
+        if lead < 0:
+            raise InputError(f"expand: shape {mine} does not expand to {wanted}, which has fewer axes")
+        kept = wanted[:lead] + tuple([m if n == -1 else n for m, n in zip(mine, wanted[lead:], strict=True)])
         return _apply_array("broadcast_to", (self,), shape=kept)
 
     def __len__(self) -> int:
@@ -446,27 +452,7 @@ class Tensor(Node):
     def __iter__(self) -> Any:
         return (self[i] for i in range(len(self)))
 
-    # ---- reductions; `dim` and `keepdim` are PyTorch's names for `axis` and `keepdims`
-
-    def sum(self, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False) -> "Tensor":
-        """The sum over all axes, one, or several."""
-        return self._reduce("sum", dim, keepdim, axis, keepdims)
-
-    def mean(self, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False) -> "Tensor":
-        """The mean over all axes, one, or several."""
-        return self._reduce("mean", dim, keepdim, axis, keepdims)
-
-    def amax(self, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False) -> "Tensor":
-        """The largest element; ties share the gradient evenly."""
-        return self._reduce("amax", dim, keepdim, axis, keepdims)
-
-    def amin(self, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False) -> "Tensor":
-        """The smallest element; ties share the gradient evenly."""
-        return self._reduce("amin", dim, keepdim, axis, keepdims)
-
-    def logsumexp(self, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False) -> "Tensor":
-        """log of the sum of exponentials, without overflow."""
-        return self._reduce("logsumexp", dim, keepdim, axis, keepdims)
+    # ---- reductions, and sum mean amax amin logsumexp; `dim` and `keepdim` are PyTorch's names for `axis` and `keepdims`
 
     def var(
         self, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False
@@ -479,7 +465,8 @@ class Tensor(Node):
         self, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False
     ) -> "Tensor":
         """The square root of `var`."""
-        return self.var(dim, unbiased, keepdim, axis=axis, keepdims=keepdims).sqrt()
+        axes = _axes(dim if axis is None else axis, self.ndim, "std")
+        return _apply_array("var", (self,), axis=axes, keepdims=keepdim or keepdims, correction=int(unbiased)).sqrt()
 
     def max(self, dim: int | None = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False) -> Any:
         """The largest element; with `dim`, PyTorch's pair (values, indices); with `axis`, NumPy's values."""
@@ -489,13 +476,13 @@ class Tensor(Node):
         """The smallest element; with `dim`, PyTorch's pair (values, indices); with `axis`, NumPy's values."""
         return self._extreme("amin", self.argmin, dim, keepdim, axis, keepdims)
 
-    def argmax(self, dim: int | None = None, keepdim: bool = False, *, axis: int | None = None) -> "Tensor":
+    def argmax(self, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False) -> "Tensor":
         """The index of the largest element (the first of several), an integer tensor."""
-        return Tensor(np.argmax(self._data, axis=dim if axis is None else axis, keepdims=keepdim))
+        return self._place("argmax", dim if axis is None else axis, keepdim or keepdims)
 
-    def argmin(self, dim: int | None = None, keepdim: bool = False, *, axis: int | None = None) -> "Tensor":
+    def argmin(self, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False) -> "Tensor":
         """The index of the smallest element (the first of several), an integer tensor."""
-        return Tensor(np.argmin(self._data, axis=dim if axis is None else axis, keepdims=keepdim))
+        return self._place("argmin", dim if axis is None else axis, keepdim or keepdims)
 
     def softmax(self, dim: int = -1) -> "Tensor":
         """exp(x) divided by its sum along `dim`."""
@@ -505,19 +492,25 @@ class Tensor(Node):
         """The logarithm of `softmax`, without overflow."""
         return _apply_array("log_softmax", (self,), axis=_axis(dim, self.ndim, "log_softmax"))
 
-    def _reduce(self, name: str, dim: Any, keepdim: bool, axis: Any, keepdims: bool) -> "Tensor":
-        axes = _axes(dim if axis is None else axis, self.ndim, name)
-        return _apply_array(name, (self,), axis=axes, keepdims=keepdim or keepdims)
+    def _place(self, name: str, dim: Any, keepdim: bool) -> "Tensor":
+        at = None if dim is None else _axis(dim, self.ndim, name)
+        try:
+            return Tensor(getattr(np, name)(self._data, axis=at, keepdims=keepdim))
+        except ValueError as error:
+            raise _shape_error(name, (self,), error, axis=_axes(at, self.ndim, name)) from None
 
     def _extreme(self, name: str, where: Any, dim: Any, keepdim: bool, axis: Any, keepdims: bool) -> Any:
+        said, keep = name[1:], keepdim or keepdims
+        axes = _axes(axis, self.ndim, said) if dim is None else (_axis(dim, self.ndim, said),)
+        if 0 in self.shape and any(self.shape[i] == 0 for i in axes):
+            raise _shape_error(said, (self,), axis=axes)
         if dim is None:
-            return self._reduce(name, None, keepdim, axis, keepdims)
-        at = _axis(dim, self.ndim, "max")
-        indices = where(at, True)
+            return _apply_array(name, (self,), axis=axes, keepdims=keep)
+        indices, at = where(dim, True), axes[0]
         grid = list(np.ogrid[tuple(slice(n) for n in indices.shape)])
         grid[at] = indices.data
         values = self[tuple(grid)]  # PyTorch's gradient: all of it goes to the element at the index
-        return MaxMin(values, indices) if keepdim else MaxMin(values.squeeze(at), indices.squeeze(at))
+        return MaxMin(values, indices) if keep else MaxMin(values.squeeze(at), indices.squeeze(at))
 
     # ---- products
 
@@ -561,6 +554,15 @@ class Tensor(Node):
 
     def __dlpack_device__(self) -> Any:
         return self.data.__dlpack_device__()
+
+    @staticmethod
+    def _applied(op: Op, *xs: Any) -> "Tensor":
+        if op is ops.TABLE["where"]:
+            condition, a, b = xs
+            if type(a) is type(b) is float:
+                b = np.float64(b)  # of two Python numbers NumPy makes float64
+            xs = condition if isinstance(condition, Tensor) else np.asarray(condition), a, b
+        return apply(op, *xs)
 
     def _fields(self) -> tuple[Any, ...]:
         name = self.op.name if self.op else None
@@ -625,9 +627,7 @@ def _operand(x: Any) -> Tensor | None:
     """
     if isinstance(x, Tensor):
         return x
-    if isinstance(x, (int, float)) or (isinstance(x, np.generic) and x.dtype.kind in "fiub"):
-        return _make(x)
-    if isinstance(x, np.ndarray) and x.dtype.kind in "fiub":
+    if isinstance(x, (int, float)) or (isinstance(x, (np.generic, np.ndarray)) and x.dtype.kind in "fiub"):
         return _make(x)
     return None
 
@@ -685,7 +685,7 @@ def _apply_array(name: str, inputs: tuple[Tensor, ...], **options: Any) -> Tenso
         one = len(inputs) == 1
         data = forward(inputs[0]._data, **options) if one else forward(*[x._data for x in inputs], **options)
     except (ValueError, IndexError) as error:
-        raise _shape_error(name, inputs, error) from None
+        raise _shape_error(name, inputs, error, **options) from None
     return _node(data, op, inputs, options)
 
 
@@ -696,14 +696,7 @@ def apply(op: Op, *xs: Any) -> Tensor:
     """
     if len(xs) != op.arity:
         raise InputError(f"{op.name} takes {op.arity} inputs, not {len(xs)}")
-    inputs = []
-    for x in xs:
-        node = _operand(x)
-        inputs.append(Tensor(x) if node is None else node)
-    return _elementwise(op, tuple(inputs))
-
-
-def _elementwise(op: Op, inputs: tuple[Tensor, ...]) -> Tensor:
+    inputs = tuple([Tensor(x) if (node := _operand(x)) is None else node for x in xs])
     try:
         data = _forward_of(op)(ArrayMath, *[x._data for x in inputs])
     except ValueError as error:
@@ -770,7 +763,9 @@ def one_hot(labels: Any, num_classes: int | None = None) -> Tensor:
     index = as_array(labels)
     if index.dtype.kind not in "iu":
         raise InputError(f"one_hot takes integer labels, not {index.dtype}")
-    count = int(index.max(initial=-1)) + 1 if num_classes is None else num_classes
+    count = int(index.max(initial=-1)) + 1 if num_classes is None else _whole(num_classes, "one_hot", "num_classes")
+    if count < 0:
+        raise InputError(f"one_hot: num_classes is a whole number from 0, not {count}")
     if index.size and (index.min() < 0 or index.max() >= count):
         wrong = index.min() if index.min() < 0 else index.max()
         raise InputError(f"one_hot: label {wrong} is out of range; {count} classes are 0 to {count - 1}")
@@ -906,9 +901,24 @@ def _swapped(method: Callable[[Tensor, Any], Tensor]) -> Callable[[Tensor, Any],
     return swapped
 
 
-def _comparison(compare: Callable[[Any, Any], Any]) -> Callable[[Tensor, Any], Tensor]:
+def _reduction(name: str) -> Callable[..., Tensor]:
+    def method(x: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False) -> Tensor:
+        axes = _axes(dim if axis is None else axis, len(x.shape), name)
+        return _apply_array(name, (x,), axis=axes, keepdims=keepdim or keepdims)
+
+    return method
+
+
+def _comparison(name: str) -> Callable[[Tensor, Any], Tensor]:
+    compare = getattr(operator, name)
+
     def method(a: Tensor, b: Any) -> Tensor:
-        return cast(Tensor, NotImplemented) if (x := _operand(b)) is None else _make(compare(a._data, x._data))
+        if (x := _operand(b)) is None:
+            return cast(Tensor, NotImplemented)
+        try:
+            return _make(compare(a._data, x._data))
+        except ValueError as error:
+            raise _shape_error(name, (a, x), error) from None
 
     return method
 
@@ -916,30 +926,29 @@ def _comparison(compare: Callable[[Any, Any], Any]) -> Callable[[Tensor, Any], T
 def _add_methods() -> None:
     for op in ops.BUILT_IN:
         if op.arity == 1:
-            setattr(Tensor, op.method, _documented(_unary(op), op))
+            _add_method(op.method, _unary(op), op.doc)
         elif op.arity == 2:
-            setattr(Tensor, op.method, _documented(_binary(op), op))
+            _add_method(op.method, _binary(op), op.doc)
             if op.method.startswith("__"):
-                setattr(Tensor, op.method.replace("__", "__r", 1), _documented(_swapped(_binary(op)), op))
+                _add_method(op.method.replace("__", "__r", 1), _swapped(_binary(op)), op.doc)
+    for name in ("sum", "mean", "amax", "amin", "logsumexp"):
+        _add_method(name, _reduction(name), f"{ops.ARRAY_TABLE[name].doc} All of them, one, or several.")
     for name in ("lt", "le", "gt", "ge", "eq", "ne"):
-        setattr(Tensor, f"__{name}__", _comparison(getattr(operator, name)))
+        _add_method(f"__{name}__", _comparison(name), f"Elementwise, as operator.{name}.")
 
 
-def _documented(method: Any, op: Op) -> Any:
-    method.__name__, method.__qualname__, method.__doc__ = op.method, f"Tensor.{op.method}", op.doc
-    return method
+def _add_method(name: str, method: Any, doc: str) -> None:
+    method.__name__, method.__qualname__, method.__doc__ = name, f"Tensor.{name}", doc
+    setattr(Tensor, name, method)
 
 
 def _tensor_math() -> SimpleNamespace:
     """`m` for tensors: the rows of both tables as functions, so that a gradient computed with it can be differentiated."""
 
-    def elementwise(op: Op) -> Callable[..., Tensor]:
-        return lambda *xs: apply(op, *xs)
-
     def array(name: str) -> Callable[..., Tensor]:
         return lambda x, *others, **options: _apply_array(name, (x, *others), **options)
 
-    names = {name: elementwise(ops.TABLE[name]) for name in ops.INTRINSICS}
+    names: dict[str, Any] = {name: functools.partial(apply, ops.TABLE[name]) for name in ops.INTRINSICS}
     names |= {name: array(name) for name in ops.ARRAY_TABLE}
     names |= {"swap": lambda x: x.transpose(-1, -2), "kept": lambda kept, make: make(), "one_hot": _one_hot_like}
     return SimpleNamespace(**names)
@@ -952,12 +961,16 @@ TensorMath = _tensor_math()
 # ---- axes, indices and shapes ----------------------------------------------------------------------------------------
 
 
+def _whole(n: Any, name: str, what: str) -> int:
+    try:
+        return operator.index(n)
+    except TypeError:
+        raise InputError(f"{name}: {what} is a whole number, not {type(n).__name__} {n!r}") from None
+
+
 def _axis(axis: Any, ndim: int, name: str) -> int:
     """An axis counted from 0; InputError naming the operation when there is no such axis."""
-    try:
-        i = operator.index(axis)
-    except TypeError:
-        raise InputError(f"{name}: an axis is a whole number, not {type(axis).__name__} {axis!r}") from None
+    i = _whole(axis, name, "an axis")
     if not -ndim <= i < ndim:
         raise InputError(f"{name}: axis {i} is out of range for a tensor of {ndim} axes")
     return i % ndim
@@ -978,10 +991,13 @@ def _axes(axis: Any, ndim: int, name: str) -> tuple[int, ...]:
     return axes
 
 
-def _lengths(shape: tuple[Any, ...]) -> tuple[int, ...]:
+def _wholes(given: tuple[Any, ...], name: str, what: str) -> tuple[int, ...]:
     """reshape(2, 3) and reshape((2, 3)) alike."""
-    given = shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
-    return tuple(map(operator.index, given))
+    numbers = given[0] if len(given) == 1 and isinstance(given[0], (tuple, list)) else given
+    try:
+        return tuple(map(operator.index, numbers))
+    except TypeError:
+        return tuple([_whole(n, name, what) for n in numbers])
 
 
 _BASIC = {int, slice, type(None), type(Ellipsis)}
@@ -998,17 +1014,41 @@ def _index(i: Any) -> Any:
     return array if array.size else array.astype(np.int64)
 
 
-def _shape_error(name: str, inputs: Sequence[Tensor], error: Exception) -> InputError:
-    shapes = " and ".join(str(x.shape) for x in inputs)
-    if name in ops.TABLE and len(inputs) >= 2:
-        return InputError(f"{name}: shapes {shapes} do not broadcast{_first_clash(inputs)}")
-    return InputError(f"{name} of shape {shapes}: {error}")
+def _shape_error(name: str, inputs: Sequence[Tensor], error: Exception | None = None, **options: Any) -> InputError:
+    """What a row that failed says: the shapes, and which axis does not fit."""
+    first, *others = shapes = [x.shape for x in inputs]
+    given, axis = " and ".join(map(str, shapes)), options.get("axis")
+    shape = options.get("shape", ())
+    if name == "reshape" and [n for n in shape if n < 0] not in ([], [-1]):
+        return InputError(f"reshape: lengths are whole numbers from 0, and one of them may be -1, not {shape}")
+    if name == "reshape":
+        return InputError(f"reshape: the {math.prod(first)} elements of shape {first} do not fit into shape {shape}")
+    if name == "broadcast_to":
+        pairs = enumerate(zip((1,) * (len(shape) - len(first)) + first, shape, strict=True))
+        how = next((f"axis {i} has length {m}, not {n}" for i, (m, n) in pairs if n < 0 or m not in (1, n)), error)
+        return InputError(f"expand: shape {first} does not expand to {shape}: {how}")
+    if name in ("concatenate", "stack"):
+        for shape in others:
+            if how := first_difference(first, shape, but=axis if name == "concatenate" else None):
+                return InputError(f"{name}: shapes {first} and {shape} do not fit: {how}")
+    if clash := _first_clash([shape[:-2] for shape in shapes] if name == "matmul" else shapes):
+        return InputError(f"{name}: shapes {given} do not broadcast: {clash}")
+    empty = [i for i in (axis if isinstance(axis, tuple) else (axis,)) if i is not None and first[i] == 0]
+    return InputError(f"{name} of shape {given}: {f'axis {empty[0]} has no elements' if empty else error}")
 
 
-def _first_clash(inputs: Sequence[Tensor]) -> str:
-    ndim = max(x.ndim for x in inputs)
+def _first_clash(shapes: Sequence[tuple[int, ...]]) -> str:
+    ndim = max(map(len, shapes))
     for i in range(1, ndim + 1):
-        lengths = {x.shape[-i] for x in inputs if x.ndim >= i} - {1}
+        lengths = {shape[-i] for shape in shapes if len(shape) >= i} - {1}
         if len(lengths) > 1:
-            return f": axis {ndim - i} has lengths {' and '.join(str(n) for n in sorted(lengths))}"
+            return f"axis {ndim - i} has lengths {' and '.join(map(str, sorted(lengths)))}"
     return ""
+
+
+def first_difference(a: tuple[int, ...], b: tuple[int, ...], but: int | None = None) -> str:
+    """How two shapes differ that should be alike, if need be but for one axis; "" when they do not."""
+    if len(a) != len(b):
+        return f"they have {len(a)} and {len(b)} axes"
+    pairs = enumerate(zip(a, b, strict=True))
+    return next((f"axis {i} has lengths {m} and {n}" for i, (m, n) in pairs if m != n and i != but), "")

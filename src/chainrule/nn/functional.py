@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from chainrule.errors import InputError
 from chainrule.nn.init import GeneratorLike, generator_of
-from chainrule.tensor import Tensor, _apply_array, as_array, one_hot
+from chainrule.tensor import Tensor, _apply_array, as_array, first_difference, one_hot
 
 __all__ = [
     "batch_norm",
@@ -123,9 +123,19 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Tensor:
         inputs += (_tensor(bias),)
     shape, w = inputs[0].shape, inputs[1].shape
     if len(w) != 2 or shape[-1:] != w[1:] or (bias is not None and inputs[-1].shape != w[:1]):
-        given = ", ".join(str(each.shape) for each in inputs)
-        raise InputError(f"linear takes x (..., in), weight (out, in) and bias (out,), not {given}")
+        raise _linear_error([each.shape for each in inputs])
     return _apply_array("linear", inputs)
+
+
+def _linear_error(shapes: list[tuple[int, ...]]) -> InputError:
+    x, w, *b = shapes
+    how = ""
+    if x and len(w) == 2 and x[-1] != w[1]:
+        how = f": axis {len(x) - 1} of x has length {x[-1]}, axis 1 of weight {w[1]}"
+    elif x and len(w) == 2 and len(b[0]) == 1:  # then it is the bias
+        how = f": axis 0 of bias has length {b[0][0]}, axis 0 of weight {w[0]}"
+    given = ", ".join(map(str, shapes))
+    return InputError(f"linear takes x (..., in), weight (out, in) and bias (out,), not {given}{how}")
 
 
 def embedding(indices: Any, weight: Any) -> Tensor:
@@ -176,8 +186,8 @@ def batch_norm(
     channels = shape[1:2]
     per_channel = (("running_mean", running_mean), ("running_var", running_var), ("weight", weight), ("bias", bias))
     for name, given in per_channel:
-        if given is not None and (given.shape if type(given) is Tensor else np.shape(given)) != channels:
-            raise InputError(f"batch_norm: {name} must have shape {channels} for x of shape {shape}")
+        if given is not None and (has := given.shape if type(given) is Tensor else np.shape(given)) != channels:
+            raise InputError(f"batch_norm: {name} must have shape {channels}, as axis 1 of x of shape {shape}, not {has}")
     w = _tensor(np.ones(shape[1], inputs.dtype) if weight is None else weight)
     b = _tensor(np.zeros(shape[1], inputs.dtype) if bias is None else bias)
     if training:
@@ -185,7 +195,7 @@ def batch_norm(
     if running_mean is None or running_var is None:
         raise InputError("batch_norm: without training=True it needs running_mean and running_var")
     wide = (-1,) + (1,) * (len(shape) - 2)
-    mean, var = running_mean.reshape(wide), running_var.reshape(wide)
+    mean, var = _tensor(running_mean).reshape(wide), _tensor(running_var).reshape(wide)
     return (inputs - mean) * (w.reshape(wide) / (var + eps).sqrt()) + b.reshape(wide)
 
 
@@ -227,9 +237,13 @@ def layer_norm(x: Any, normalized_shape: Any, weight: Any = None, bias: Any = No
     [[-1.0, 1.0]]
     """
     inputs = _tensor(x)
-    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    shape = tuple(normalized_shape) if isinstance(normalized_shape, (tuple, list)) else (normalized_shape,)
     if not shape or inputs.shape[-len(shape) :] != shape:
-        raise InputError(f"layer_norm over {shape} takes x of shape (..., {', '.join(map(str, shape))}), not {inputs.shape}")
+        wanted, how = ", ".join(map(str, shape)), first_difference(inputs.shape, inputs.shape[: -len(shape)] + shape)
+        raise InputError(f"layer_norm over {shape} takes x of shape (..., {wanted}), not {inputs.shape}: {how}")
+    for name, given in (("weight", weight), ("bias", bias)):
+        if given is not None and (has := np.shape(given)) != shape:
+            raise InputError(f"layer_norm: {name} must have shape {shape}, not {has}: {first_difference(shape, has)}")
     axes = tuple(range(inputs.ndim - len(shape), inputs.ndim))
     deviation = inputs - inputs.mean(axes, keepdim=True)
     y = deviation / ((deviation * deviation).mean(axes, keepdim=True) + eps).sqrt()
@@ -256,7 +270,8 @@ def cross_entropy(logits: Any, labels: Any, reduction: str = "mean") -> Tensor:
         raise InputError(f"cross_entropy takes logits of shape (N, C), not {shape}")
     index = _indices("cross_entropy", "label", labels, shape[1], "classes")
     if index.shape != shape[:1]:
-        raise InputError(f"cross_entropy: logits of shape {shape} need {shape[0]} labels, not labels of shape {index.shape}")
+        how = f"not labels of shape {index.shape}: {first_difference(shape[:1], index.shape)}"
+        raise InputError(f"cross_entropy: logits of shape {shape} need {shape[0]} labels, {how}")
     if shape[0] == 0:
         raise InputError("cross_entropy: there are no samples")
     return _apply_array("cross_entropy", (scores,), labels=index, reduction=reduction, kept=[])
@@ -271,7 +286,8 @@ def mse_loss(x: Any, target: Any, reduction: str = "mean") -> Tensor:
     output, wanted = _tensor(x), _tensor(target)
     _expect_reduction("mse_loss", reduction)
     if output.shape != wanted.shape:  # (N,) minus (N, 1) would be N by N
-        raise InputError(f"mse_loss takes two tensors of one shape, not {output.shape} and {wanted.shape}")
+        how = f": {first_difference(output.shape, wanted.shape)}" if output.ndim == wanted.ndim else ""
+        raise InputError(f"mse_loss takes two tensors of one shape, not {output.shape} and {wanted.shape}{how}")
     difference = output - wanted
     squares = difference * difference
     return squares if reduction == "none" else squares.mean() if reduction == "mean" else squares.sum()
