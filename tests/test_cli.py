@@ -168,6 +168,7 @@ def test_every_option_has_help_and_is_a_setting():
         (["train", "--resume", "absent"], "there is no run absent"),
         (["train", "moons", "--resume", "absent"], "give no SOURCE"),
         (["train", "--resume", "absent", "--lr", "1"], "--lr cannot change"),
+        (["train", "--resume", "absent", "--no-compile"], "--compile cannot change in a resumed run"),
         (["predict", "absent"], "missing argument 'FILE'"),
         (["predict", "absent", "points.csv"], "cannot read absent"),
     ],
@@ -265,6 +266,23 @@ def test_batches_are_told_from_the_whole(run):
     assert re.search(r"^step  0/12  loss \S+  accuracy \S+ % on the batch ", out, re.MULTILINE)
     assert re.search(r"^step 12/12  loss \S+  accuracy \S+ % on all ", out, re.MULTILINE)
     assert "on the batch" not in run("train", "moons", *QUICK)[1]
+
+
+COMPILED = r"^compiled in [\d.]+ m?s: [\d,]+ scalar operations are \d+ array operations; with the gradients they are \d+$"
+
+
+def test_compiling_is_told(run, folder):
+    _, by_rule, _ = run("train", "moons", *QUICK, "--steps", "2")
+    assert re.search(r"^not compiled: making a program pays from about \d+ steps on; --compile makes one anyway$", by_rule, re.M)
+    _, asked, _ = run("train", "moons", *QUICK, "--compile")
+    assert len(re.findall(COMPILED, asked, re.M)) == 1
+    assert asked.index("compiled in") < asked.index("step  0/12")
+    assert "not compiled" not in asked
+    _, refused, _ = run("train", "moons", *QUICK, "--no-compile")
+    assert "compiled" not in refused
+    assert run("train", "moons", *QUICK, "--compile", "--quiet")[1] == ""
+    _, long, _ = run("train", "moons", *QUICK, "--steps", "100")
+    assert re.search(COMPILED, long, re.M)
 
 
 def test_oddities_are_said_before_training(run, folder):
@@ -510,12 +528,13 @@ def test_a_pipe_gets_lines_as_they_come(folder):
     process = subprocess.Popen([*COMMAND, *args], stdout=subprocess.PIPE, text=True, env=BUFFERED)
     watchdog = threading.Timer(30, process.kill)  # so that lines that never come fail the test instead of hanging it
     watchdog.start()
-    lines = [process.stdout.readline() for _ in range(4)]
+    lines = [process.stdout.readline() for _ in range(5)]
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
     watchdog.cancel()
     assert process.returncode == 128 + signal.SIGTERM
-    assert lines[3].startswith("step      0/100000  loss 0.8958  accuracy 50.0 %")
+    assert re.search(COMPILED, lines[3], re.M)
+    assert lines[4].startswith("step      0/100000  loss 0.8958  accuracy 50.0 %")
     assert (folder / "here/checkpoint.safetensors").exists()
     assert not (folder / "here/model.safetensors").exists()
 
@@ -586,8 +605,9 @@ def in_a_terminal(args, columns, **environment):
 @pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
 @pytest.mark.parametrize("columns", [10, 40, 110])
 def test_a_terminal_gets_a_live_line(columns):
-    code, text = in_a_terminal(["train", "moons", *QUICK, "--out", "here"], columns)
+    code, text = in_a_terminal(["train", "moons", *QUICK, "--compile", "--out", "here"], columns)
     assert code == 0
+    assert "compiled in" in text or columns == 10  # there words are cut
     assert "\x1b[?25l" in text  # the cursor is hidden while the line redraws itself
     assert text.count("\x1b[?25h") >= 1  # and comes back
     assert "step 12/12" in text

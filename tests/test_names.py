@@ -19,7 +19,19 @@ from chainrule import cli, data, nn
 from chainrule.data import Vocabulary, Words, context_windows, read_words, split_words, unsplit_words
 from chainrule.data import words as lists
 from chainrule.errors import DataError, InputError, MissingDependencyError, ModelFileError, NonFiniteError, RunError
-from chainrule.train import Model, NamesConfig, NamesModel, NamesTrainer, configure, pictures, progress, resume, tensorfile, train
+from chainrule.train import (
+    Model,
+    NamesConfig,
+    NamesModel,
+    NamesTrainer,
+    compiling,
+    configure,
+    pictures,
+    progress,
+    resume,
+    tensorfile,
+    train,
+)
 from chainrule.train import checkpoint as checkpoints
 from chainrule.train import folder as folders
 from chainrule.train.names import model as names_model
@@ -351,9 +363,33 @@ def test_rows_are_means_over_windows(names):
     assert wide.history[0].validation_loss == single.history[0].validation_loss
 
 
-def test_a_loss_that_runs_away_names_the_step(names, tmp_path, no_pictures):
+def test_a_compiled_run_has_the_curve_of_the_plain_one(names):
+    one, two = (NamesTrainer(*small(names, compile=compiled)) for compiled in (False, True))
+    for _ in range(60):
+        assert two.advance() == pytest.approx(one.advance(), rel=1e-4, nan_ok=True)
+        assert not two.compiled.refused
+    plain, compiled = one.net.state_dict(), two.net.state_dict()  # running statistics included, before they are calibrated
+    assert list(compiled) == list(plain)
+    for name, x in plain.items():
+        assert compiled[name].dtype == x.dtype
+        assert compiled[name] == pytest.approx(x, rel=1e-3, abs=1e-5)
+    assert two.final_record() == pytest.approx(one.final_record(), rel=1e-4, nan_ok=True)
+    assert two.model.sample(10, seed=1) == one.model.sample(10, seed=1)
+
+
+def test_long_runs_are_compiled_where_it_pays(names, monkeypatch):
+    monkeypatch.setattr(compiling.executors, "EXECUTORS", ("native", "numpy"))
+    assert [small(names, steps=n)[0].compile for n in (99, 100)] == [False, True]
+    assert not small(names, steps=100, compile=False)[0].compile
+    monkeypatch.setattr(compiling.executors, "EXECUTORS", ("numpy",))
+    assert not small(names, steps=1000)[0].compile
+    assert small(names, steps=1, compile=True)[0].compile
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_loss_that_runs_away_names_the_step(names, tmp_path, no_pictures, compiled):
     with pytest.raises(NonFiniteError, match=r"^step \d+: .*smaller --lr than 1e\+30\)$"):
-        train(*small(names, lr=1e30, window=1), tmp_path / "run")
+        train(*small(names, lr=1e30, window=1, compile=compiled), tmp_path / "run")
     with pytest.raises(NonFiniteError, match=r"^step \d+: .*smaller --lr than 1e\+30\)$"):
         resume(tmp_path / "run")
     with pytest.raises(ModelFileError, match="is not finished; finish it with: chainrule train --resume"):
@@ -389,9 +425,9 @@ def test_a_run_leaves_its_files(names, tmp_path):
 
 
 @pytest.mark.parametrize("window", [1, 7])
-@pytest.mark.parametrize("when", [5, 30, 59])
-def test_a_resumed_run_ends_as_one_that_was_not_interrupted(names, tmp_path, no_pictures, monkeypatch, when, window):
-    config, words = small(names, window=window)
+@pytest.mark.parametrize(("when", "compiled"), [(5, False), (30, False), (59, False), (30, True)])
+def test_a_resumed_run_ends_as_one_that_was_not_interrupted(names, tmp_path, no_pictures, monkeypatch, when, window, compiled):
+    config, words = small(names, window=window, compile=compiled)
     train(config, words, tmp_path / "whole")
     advance = NamesTrainer.advance
 
@@ -782,11 +818,13 @@ def _trainer(config, points):
     return kind_of(config).trainer(config, points)
 
 
+@pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("chosen", [{"optimizer": "adam", "lr": 0.02}, {"momentum": 0.9, "lr": 0.1, "batch_size": 7}], ids=str)
-def test_a_resumed_net_of_tensors_ends_as_one_that_was_not_interrupted(tmp_path, monkeypatch, chosen):
+def test_a_resumed_net_of_tensors_ends_as_one_that_was_not_interrupted(tmp_path, monkeypatch, chosen, compiled):
     monkeypatch.setattr(pictures, "loss_curve", lambda *args, **kwargs: PNG)
     config, points = configure(
-        "moons", **{"net": "tensor", "samples": 20, "hidden": (4,), "steps": 12, "test_fraction": 0.2, **chosen}
+        "moons",
+        **{"net": "tensor", "samples": 20, "hidden": (4,), "steps": 12, "test_fraction": 0.2, "compile": compiled, **chosen},
     )
     train(config, points, tmp_path / "whole")
     with monkeypatch.context() as patch:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +22,12 @@ import chainrule
 from chainrule import native, nn
 from chainrule.data import Dataset, read_csv
 from chainrule.errors import DataError, DomainError, InputError, ModelFileError, NonFiniteError, RunError
-from chainrule.train import Config, Model, Trainer, configure, pictures, progress, resume, tensorfile, train
+from chainrule.train import Config, Model, Trainer, compiling, configure, pictures, progress, resume, tensorfile, train
 from chainrule.train import checkpoint as checkpoints
 from chainrule.train import folder as folders
 from chainrule.train import run as runs
-from chainrule.train.loop import Record
+from chainrule.train.compiling import PAYS_FROM
+from chainrule.train.loop import Record, make_trainer
 from chainrule.train.objectives import OBJECTIVES, SHORT_NAMES, Objective, fitting
 from chainrule.train.remarks import remarks
 from chainrule.train.table import RecordInWords
@@ -261,8 +263,9 @@ def test_a_parameter_at_fault_is_named():
         trainer.advance()
 
 
-def test_a_loss_that_runs_away_names_step_and_node():
-    trainer = Trainer(*quick(loss="mse", lr=1e200, l2=0.0))
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_loss_that_runs_away_names_step_and_node(compiled):
+    trainer = Trainer(*quick(loss="mse", lr=1e200, l2=0.0, compile=compiled))
     trainer.advance()
     with pytest.raises(NonFiniteError, match=r"step 1: the loss is (inf|nan); first at fault is .* = ") as caught:
         trainer.advance()
@@ -270,12 +273,13 @@ def test_a_loss_that_runs_away_names_step_and_node():
     assert all(math.isfinite(p.data) for _, p in trainer.parameters)
 
 
-def test_an_infinite_gradient_is_named(monkeypatch):
+@pytest.mark.parametrize("compiled", [False, True])
+def test_an_infinite_gradient_is_named(monkeypatch, compiled):
     def loss(scores, targets):  # 0, of a slope of 1e400
         return sum((z - z.data) * 1e200 * 1e200 for z in scores)
 
     monkeypatch.setitem(OBJECTIVES, "max_margin", Objective(loss, ("binary",), lambda k: k))
-    trainer = Trainer(*quick(l2=0.0))
+    trainer = Trainer(*quick(l2=0.0, compile=compiled))
     before = trainer.model.net.state_dict()
     with pytest.raises(
         NonFiniteError, match=r"^step 0: the gradient of parameter \d+ \(layers\..*\) is (-?inf|nan); no parameter was"
@@ -285,8 +289,9 @@ def test_an_infinite_gradient_is_named(monkeypatch):
     assert trainer.step == 0
 
 
-def test_an_update_that_overflows_is_not_made():
-    trainer = Trainer(*quick(lr=1e308, l2=1.0))
+@pytest.mark.parametrize("compiled", [False, True])
+def test_an_update_that_overflows_is_not_made(compiled):
+    trainer = Trainer(*quick(lr=1e308, l2=1.0, compile=compiled))
     before = trainer.model.net.state_dict()
     with pytest.raises(
         NonFiniteError, match=r"^step 0: the updated value of parameter \d+ \(layers\..*\) is -?inf; no parameter"
@@ -314,6 +319,145 @@ def test_a_domain_error_in_the_loss_names_the_step(monkeypatch, tmp_path):
     with pytest.raises(DomainError, match=r"step 1: log\(.*x > 0 \(the last good checkpoint, of step 1, .* smaller --lr than 1"):
         train(*quick(), tmp_path / "run")
     assert checkpoints.Checkpoint(tmp_path / "run/checkpoint.safetensors").facts["step"] == 1
+
+
+# ---- compiled steps -------------------------------------------------------------------------------------------------
+
+
+def twins(source, **chosen):
+    """A trainer on the plain engine, and one that compiles its steps."""
+    return [make_trainer(*configure(source, **chosen, compile=compiled)) for compiled in (False, True)]
+
+
+@pytest.fixture
+def plane(tmp_path):
+    rows = "".join(f"{x},{y},{2 * x - y + 0.25}\n" for x in range(6) for y in range(6))
+    (tmp_path / "plane.csv").write_text("x,y,z\n" + rows)
+    return str(tmp_path / "plane.csv")
+
+
+@pytest.mark.parametrize(
+    ("source", "chosen"),
+    [
+        ("moons", {"samples": 30, "hidden": (8, 8)}),
+        ("moons", {"samples": 30, "hidden": (8,), "loss": "bce", "batch_size": 8, "l2": 0.0}),
+        ("circles", {"samples": 30, "hidden": (8,), "loss": "mse", "activation": "sigmoid", "momentum": 0.5}),
+        ("iris", {"hidden": (8,), "batch_size": 16}),
+        ("digits", {"net": "scalar", "hidden": (4,), "batch_size": 8}),
+        ("lecture", {}),
+        ("plane", {"target": "z", "hidden": (), "batch_size": 10, "optimizer": "adamw"}),
+    ],
+    ids=str,
+)
+def test_a_compiled_run_has_the_curve_of_the_plain_engine(plane, source, chosen):
+    one, two = twins(plane if source == "plane" else source, steps=30, **chosen)
+    for _ in range(30):
+        plain, compiled = one.advance(), two.advance()
+        assert compiled == pytest.approx(plain, rel=1e-9, nan_ok=True)
+        assert not two.compiled.refused
+    assert two.final_record() == pytest.approx(one.final_record(), rel=1e-9, nan_ok=True)
+    if one.model.classes is None:
+        assert two.model.predict(two.train.X) == pytest.approx(one.model.predict(one.train.X), rel=1e-9)
+    else:
+        assert two.model.predict(two.train.X) == one.model.predict(one.train.X)
+
+
+@pytest.mark.parametrize(
+    ("source", "chosen"),
+    [("digits", {"hidden": (8,)}), ("moons", {"net": "tensor", "samples": 30}), ("plane", {"net": "tensor", "target": "z"})],
+    ids=str,
+)
+def test_a_compiled_net_of_tensors_has_the_curve_of_the_plain_one(plane, source, chosen):
+    one, two = twins(plane if source == "plane" else source, steps=30, **chosen)
+    for _ in range(30):
+        plain, compiled = one.advance(), two.advance()
+        assert compiled == pytest.approx(plain, rel=1e-4, nan_ok=True)
+        assert not two.compiled.refused
+    assert two.final_record() == pytest.approx(one.final_record(), rel=1e-4, nan_ok=True)
+    assert {x.dtype for x in two.net.state_dict().values()} == {np.dtype(np.float32)}
+
+
+def test_the_program_is_told_of_once_and_its_time_is_no_step_s():
+    trainer = Trainer(*quick(compile=True))
+    display = progress.Silent(12, lambda record, finished: [])
+    began = display.began
+    running = runs._Run(trainer, Path(), None, progress.Silent, None, None)
+    trainer.advance()
+    words = r"compiled in \d+ ms: [\d,]+ scalar operations are \d+ array operations; with the gradients they are \d+"
+    assert re.fullmatch(words, trainer.compiled.news)
+    running._tell_news(display)
+    assert display.began == began + trainer.compiled.seconds > began
+    trainer.advance()
+    assert trainer.compiled.news == ""
+    assert running.notes == []
+
+
+def test_long_runs_are_compiled_unless_it_is_refused(monkeypatch):
+    for engine, least in PAYS_FROM.items():
+        monkeypatch.setattr(native, "status", lambda engine=engine: {"engine": engine})
+        assert [quick(steps=n)[0].compile for n in (least - 1, least)] == [False, True]
+    assert quick(steps=1, compile=True)[0].compile
+    assert not quick(steps=1000, compile=False)[0].compile
+    for names, compiled in (("numpy",), False), (("native", "numpy"), True):
+        monkeypatch.setattr(compiling.executors, "EXECUTORS", names)
+        assert configure("moons", net="tensor")[0].compile is compiled
+    with pytest.raises(InputError, match="compile must be True or False, not 1"):
+        quick(compile=1)
+
+
+def test_a_net_that_cannot_be_compiled_is_trained_plain(monkeypatch, tmp_path, no_pictures, capsys):
+    def loss(scores, targets):
+        return sum((z if z > 0 else -z) for z in scores)
+
+    monkeypatch.setitem(OBJECTIVES, "max_margin", replace(OBJECTIVES["max_margin"], compiled=loss))
+    whole = train(*quick(compile=True), tmp_path / "run", show=progress.Plain)
+    words = "not compiled, the plain engine takes the steps: test_train.py:"
+    assert [note.startswith(words) for note in whole.notes].count(True) == 1
+    assert [line.startswith(words) for line in capsys.readouterr().out.splitlines()].count(True) == 1
+    train(*quick(compile=False), tmp_path / "plain")
+    assert (tmp_path / "run/metrics.csv").read_bytes() == (tmp_path / "plain/metrics.csv").read_bytes()
+    assert "executor" not in checkpoints.Checkpoint(tmp_path / "run/checkpoint.safetensors").facts
+
+
+@pytest.mark.parametrize(
+    "chosen", [{"momentum": 0.9, "l2": 10.0}, {"optimizer": "adam"}, {"net": "tensor", "optimizer": "adam"}], ids=str
+)
+@pytest.mark.parametrize("kept", [2, 100])
+def test_a_step_that_fails_leaves_the_state_before_it(monkeypatch, chosen, kept):
+    monkeypatch.setattr(compiling, "MOST_STEPS", kept)
+    trainer, peer = (make_trainer(*quick(compile=True, lr=0.01, **chosen)) for _ in range(2))
+    for _ in range(5):
+        assert trainer.advance() == pytest.approx(peer.advance(), nan_ok=True)
+    monkeypatch.setattr(trainer.schedule, "rate", lambda step: 1e308 if step == 5 else 0.01)
+    monkeypatch.setattr(peer.schedule, "rate", lambda step: 0.01)
+    with np.errstate(all="ignore"), pytest.raises(NonFiniteError, match=r"^step 5: the updated value of parameter \d+"):
+        trainer.advance()
+    assert trainer.step == 5
+    for p, q in zip(trainer.optimizer.params, peer.optimizer.params, strict=True):
+        assert np.array_equal(p.data, q.data)
+    monkeypatch.setattr(trainer.schedule, "rate", lambda step: 0.01)
+    for _ in range(3):
+        assert trainer.advance()[:4] == peer.advance()[:4]
+
+
+def test_a_run_from_before_programs_goes_on_plain(tmp_path, no_pictures):
+    train(*quick(compile=False), tmp_path / "run")
+    path = tmp_path / "run/config.json"
+    settings = json.loads(path.read_text())
+    assert settings.pop("compile") is False
+    assert "compile" not in checkpoints.Checkpoint(tmp_path / "run/checkpoint.safetensors").facts["config"]
+    path.write_text(json.dumps(settings))
+    assert resume(tmp_path / "run", steps=200).step == 200
+    assert json.loads(path.read_text())["compile"] is False
+
+
+def test_another_executor_on_resuming_is_told(tmp_path, no_pictures, monkeypatch):
+    train(*quick(compile=True), tmp_path / "run")
+    assert json.loads((tmp_path / "run/config.json").read_text())["compile"] is True
+    assert not any("executor" in note for note in resume(tmp_path / "run").notes)
+    other = "numpy" if compiling.executor() == "native" else "native"
+    monkeypatch.setattr(compiling, "executor", lambda: other)
+    assert any("executor; the last digits may differ" in note for note in resume(tmp_path / "run", steps=13).notes)
 
 
 # ---- the run folder -------------------------------------------------------------------------------------------------
@@ -572,6 +716,9 @@ def test_one_process_per_folder(tmp_path):
         {"batch_size": 7, "optimizer": "adam", "test_fraction": 0.2},
         {"momentum": 0.9, "batch_size": 3},
         {"optimizer": "adamw", "loss": "bce"},
+        {"compile": True},
+        {"compile": True, "batch_size": 7, "optimizer": "adam", "test_fraction": 0.2},
+        {"compile": True, "momentum": 0.9, "batch_size": 3},
     ],
     ids=str,
 )

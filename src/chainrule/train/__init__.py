@@ -6,10 +6,10 @@
     outcome = train(config, points, out="runs/mine")
     Model.load(outcome.folder).predict([[0.5, 0.2]])
 
-Read config.py (what a run on a table does), loop.py (one step), run.py (the whole run), and then checkpoint.py, model.py,
-folder.py, progress.py, pictures.py as needed. kinds.py says what a run needs of what it trains: a net of scalars or of
-tensors on a table (loop.py, table.py), or one that learns to spell (names/). commands.py holds the commands of the command
-line. This package sits on top: it may import every leaf, and none imports it.
+Read config.py (what a run on a table does), loop.py (one step), compiling.py (the same as a program), run.py (the whole
+run), and then checkpoint.py, model.py, folder.py, progress.py, pictures.py as needed. kinds.py says what a run needs of what
+it trains: a net of scalars or of tensors on a table (loop.py, table.py), or one that learns to spell (names/). commands.py
+holds the commands of the command line. This package sits on top: it may import every leaf, and none imports it.
 """
 
 from chainrule.train.config import Config, configure

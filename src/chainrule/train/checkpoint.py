@@ -33,6 +33,8 @@ def encode(trainer: Trainer) -> bytes:
         "fingerprint": trainer.fingerprint,
         "engine": trainer.engine,
     }
+    if trainer.compiled is not None and trainer.compiled.executor is not None:
+        facts["executor"] = trainer.compiled.executor
     return tensorfile.encode("checkpoint", facts, tensors)
 
 
@@ -68,6 +70,7 @@ class Checkpoint:
         self.kind = kind_of(self.facts.get("config"))
         self.config: Any = self.kind.settings.from_dict(self.facts.get("config"))
         self.engine = self.facts.get("engine")
+        self.executor = self.facts.get("executor")
 
     def load(self, config: Any, folder: Path) -> Any:
         """The data to go on with. config: the settings; folder: of the run."""

@@ -29,6 +29,7 @@ from chainrule.errors import DataError, InputError, RunError, did_you_mean
 from chainrule.nn.perceptron import ACTIVATIONS
 from chainrule.train import progress
 from chainrule.train import run as training
+from chainrule.train.compiling import PAYS_FROM, why_not
 from chainrule.train.config import BATCH_LR, BATCH_STEPS, NETS, OPTIMIZERS, configure
 from chainrule.train.folder import as_path, write
 from chainrule.train.kinds import Report, Trainer
@@ -232,6 +233,12 @@ CAN_CHANGE_ON_RESUME = {"resume", "steps", "checkpoint_every", "quiet", "source"
     help="Go on with this run, instead of SOURCE; --steps makes it longer (the learning rate then goes up again, as it falls "
     "over all steps).",
 )
+@click.option(
+    "--compile/--no-compile",
+    default=None,
+    help="Make an array program of the net and its loss, and take the steps by that; or use the plain engine throughout.  "
+    f"[default: compile runs of {PAYS_FROM['native']} steps and more, which is where it pays]",
+)
 @click.option("--checkpoint-every", type=int, metavar="N", help="Updates between checkpoints.  [default: one every 5 seconds]")
 @click.option("--quiet", is_flag=True, help="Show nothing but errors.")
 @click.pass_context
@@ -261,7 +268,10 @@ def train(ctx: click.Context, /, source: str | None, resume: Path | None, quiet:
         )
     else:
         out, force = options.pop("out"), options.pop("force")
-        outcome = training.train(*configure(source, **options), out, force=force, **showing)
+        config, points = configure(source, **options)
+        if not quiet and options["compile"] is None and not config.compile:
+            showing["announce"] = _announce_plain
+        outcome = training.train(config, points, out, force=force, **showing)
     if outcome.interrupted is not None:
         _stop_interrupted(outcome, signal.Signals[outcome.interrupted])
     if not quiet:
@@ -284,6 +294,13 @@ def _announce(trainer: Trainer, report: Report, folder: Path) -> None:
         _say_wrapped(line)
     begun = f", from step {trainer.step}, lr {trainer.rate(trainer.step):.3g}" if trainer.step else ""
     _say_wrapped(f"run folder {folder}, seed {trainer.config.seed}, {trainer.engine} engine{begun}")
+
+
+def _announce_plain(trainer: Trainer, report: Report, folder: Path) -> None:
+    """The same, and why nothing is compiled."""
+    _announce(trainer, report, folder)
+    reason = why_not(trainer.config.steps, getattr(trainer.config, "net", "tensor"))
+    _say_wrapped(f"not compiled: {reason}; --compile makes one anyway")
 
 
 def _summarize(outcome: Outcome) -> None:

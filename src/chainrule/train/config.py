@@ -1,7 +1,7 @@
 """What a run does: `Config`, every choice in one record, and `configure`, which fills in what was not chosen.
 
 The defaults of each data set are one row of RECIPES. Those of the moons are the micrograd demo's, so `moons` with
-nothing chosen gives its net, its points and its losses. Imports data, nn, errors, and objectives beside it.
+nothing chosen gives its net, its points and its losses. Imports data, nn, errors, and compiling, objectives beside it.
 """
 
 import dataclasses
@@ -12,9 +12,10 @@ from typing import Any, Literal, overload
 from chainrule import data as datasets
 from chainrule.errors import InputError, did_you_mean
 from chainrule.nn.perceptron import ACTIVATIONS
+from chainrule.train.compiling import why_not
 from chainrule.train.names.config import CHOICES, NAMES, NamesConfig, configure_names
 from chainrule.train.objectives import OBJECTIVES, SHORT_NAMES, fitting
-from chainrule.train.settings import from_dict, not_negative, positive, whole
+from chainrule.train.settings import from_dict, not_negative, positive, whole, yes_or_no
 
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     "sgd": {"lr": 0.1},
@@ -45,6 +46,7 @@ class Config:
     optimizer, momentum, weight_decay: as in `chainrule.optim`; momentum is for sgd alone.
     lr: the learning rate of the first step; it falls in a straight line, over all steps, to a tenth of that.
     steps: how many. batch_size: samples per step; None for all.
+    compile: whether steps are taken by a program that is made of the net and its loss; `configure` decides by `why_not`.
 
     Raises InputError for what cannot be.
     """
@@ -70,6 +72,7 @@ class Config:
     steps: int = 300
     batch_size: int | None = None
     net: str = "scalar"
+    compile: bool = False
 
     def __post_init__(self) -> None:
         for name in ("columns", "hidden"):
@@ -84,6 +87,7 @@ class Config:
         for name in ("lr", "l2", "momentum", "weight_decay"):
             not_negative(name, getattr(self, name))
         positive("lr", self.lr)
+        yes_or_no("compile", self.compile)
         if self.momentum >= 1:
             raise InputError(f"momentum must be below 1, not {self.momentum!r}")
         if self.momentum and self.optimizer != "sgd":
@@ -107,9 +111,9 @@ class Config:
         return self.data if self.data in datasets.NAMES else Path(self.data).stem
 
     def as_dict(self) -> dict[str, Any]:
-        """All fields, for JSON; `net` where it is not "scalar", so that files from before there was a choice are read."""
+        """All fields, for JSON; `net` and `compile` where they are not as they were before there was a choice."""
         fields = {name: list(x) if isinstance(x, tuple) else x for name, x in dataclasses.asdict(self).items()}
-        return {name: x for name, x in fields.items() if name != "net" or x != Config.net}
+        return {name: x for name, x in fields.items() if name not in ("net", "compile") or x != getattr(Config, name)}
 
     @classmethod
     def from_dict(cls, fields: Any) -> "Config":
@@ -229,7 +233,8 @@ def _fitted(config: Config, points: datasets.Dataset, chosen: dict[str, Any]) ->
     if config.data in WHOLE and size is not None and size < len(train):
         steps = steps if "steps" in chosen else steps * BATCH_STEPS
         lr = lr if "lr" in chosen or config.optimizer != "sgd" else lr * BATCH_LR
-    return dataclasses.replace(config, loss=loss, batch_size=size, steps=steps, lr=lr)
+    compiled = chosen.get("compile", not why_not(steps, config.net))
+    return dataclasses.replace(config, loss=loss, batch_size=size, steps=steps, lr=lr, compile=compiled)
 
 
 _CHOICES: dict[str, tuple[Any, ...]] = {

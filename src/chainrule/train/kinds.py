@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from chainrule.train.compiling import CompiledStep
 from chainrule.train.config import Config
 from chainrule.train.loop import make_trainer
 from chainrule.train.names.config import NAMES, NamesConfig
@@ -26,6 +27,8 @@ class Trainer(Protocol):
     """The records that are rows of metrics.csv so far."""
     fingerprint: str
     optimizer: Any
+    compiled: CompiledStep | None
+    """The program of a step, where the settings want one."""
 
     @property
     def config(self) -> Settings:

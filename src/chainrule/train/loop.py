@@ -2,14 +2,14 @@
 
 A step is: take a batch, score it, compute the loss, go backward, update. What a step does depends on the settings, the
 data, the step's number and the state (weights and optimiser) alone. So a run that was interrupted, and goes on from a
-saved state, gives the numbers of one that was not.
+saved state, gives the numbers of one that was not. Where the settings say so, steps are taken by a program that is made of
+the same net and loss (compiling.py); the finished net, and held-out samples, are judged by the plain engine always.
 
-Imports data, nn, optim, check, engine, native, errors, and config, model, objectives beside it.
+Imports data, nn, optim, check, engine, native, errors, and compiling, config, model, objectives beside it.
 """
 
 import itertools
 import math
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,8 +19,9 @@ from chainrule.check.nodes import described, first_non_finite
 from chainrule.data import Dataset, Standardizer
 from chainrule.engine import Value
 from chainrule.errors import DomainError, InputError, ModelFileError, NonFiniteError
+from chainrule.train.compiling import CompiledStep
 from chainrule.train.config import Config
-from chainrule.train.model import Model, as_array, as_numbers, decision, make_net
+from chainrule.train.model import Model, as_array, as_numbers, decisions, make_net
 from chainrule.train.objectives import OBJECTIVES, Objective
 
 FINAL_LR = 0.1  # the share of the learning rate that is left at the end, as in micrograd's 1.0 - 0.9 * k / steps
@@ -68,11 +69,30 @@ class Trainer:
         self.optimizer = _optimizer(config, [p for _, p in self.parameters])
         self.schedule = optim.LinearLR(self.optimizer, start_factor=1.0, end_factor=FINAL_LR, total_iters=config.steps)
         self.samples, self.targets = self._prepared()
+        self.truth = np.array(self.train.y)
+        self.compiled = self._compiled() if config.compile else None
         self.history: list[Record] = []
 
     def _prepared(self) -> tuple[Any, Any]:
         """The training samples and their targets as the net and the loss take them."""
         return _constants(self.model, self.train), _coded(self.model, self.train, self.objective)
+
+    def _compiled(self) -> CompiledStep:
+        self.arrays = self._as_arrays()
+
+        def loss(samples: Any, targets: Any) -> Any:
+            outputs = self._outputs(samples)
+            return self._loss(outputs, targets, self.objective.compiled), outputs
+
+        return CompiledStep(loss, [p for _, p in self.parameters], self.optimizer)
+
+    def _as_arrays(self) -> tuple[Any, Any]:
+        """The training samples and their targets as a program takes them."""
+        return np.array(self.model.inputs(self.train.X)), np.array(self.targets, self._target_type(np.float64))
+
+    def _target_type(self, real: Any) -> Any:
+        """Whole numbers where targets are indices of rows of scores."""
+        return np.int64 if self.train.classes is not None and self.objective.rows else real
 
     @property
     def net(self) -> Any:
@@ -124,29 +144,40 @@ class Trainer:
     def _advance(self) -> Record:
         config, step = self.config, self.step
         indices = data.batch(step, config.batch_size or len(self.train), len(self.train), config.seed)
-        outputs = self._outputs(indices)
-        loss = self._loss(outputs, indices)
-        number = self._number(loss)
+        lr, judged = self.schedule.rate(step), self._judged(step)
+        rows = slice(None) if len(indices) == len(self.train) else np.array(indices)
+        found = None if self.compiled is None else self.compiled(lr, *(x[rows] for x in self.arrays))
+        number, scores = self._updated(indices, lr) if found is None else found
+        return Record(step, number, self._measure(scores.reshape(len(indices), -1), self.truth[rows]), lr, judged)
+
+    def _updated(self, indices: list[int], lr: float) -> tuple[float, Any]:
+        """The loss and the scores of a batch, and the update, by the plain engine."""
+        samples, targets = self._batch(indices)
+        outputs = self._outputs(samples)
+        loss = self._loss(outputs, targets)
+        number, scores = self._number(loss), self._as_scores(outputs)
         for _, p in self.parameters:
             p.zero_grad()
         loss.backward()
-        lr = self.schedule.rate(step)
-        measure = self._measure(self._as_scores(outputs), self.train, indices)
-        record = Record(step, number, measure, lr, self._judged(step))
         self.optimizer.lr = lr
         self.optimizer.step()  # a gradient or an update that is not finite raises before anything has changed
-        return record
+        return number, scores
 
-    def _outputs(self, indices: Sequence[int]) -> Any:
-        """What the net returns for these training samples."""
-        return [self.model.net(self.samples[i]) for i in indices]
+    def _batch(self, indices: list[int]) -> tuple[Any, Any]:
+        """These training samples and their targets."""
+        return [self.samples[i] for i in indices], [self.targets[i] for i in indices]
 
-    def _as_scores(self, outputs: Any) -> list[list[float]]:
-        return [as_numbers(output) for output in outputs]
+    def _outputs(self, samples: Any) -> Any:
+        """What the net returns for samples."""
+        return [self.model.net(row) for row in samples]
 
-    def _loss(self, outputs: Any, indices: Sequence[int]) -> Any:
+    def _as_scores(self, outputs: Any) -> Any:
+        return np.array([as_numbers(output) for output in outputs])
+
+    def _loss(self, outputs: Any, targets: Any, function: Any = None) -> Any:
+        """The loss that is trained; function: instead of that of the objective."""
         rows = [[z] if self.objective.rows and not isinstance(z, list) else z for z in outputs]
-        loss = self.objective.function(rows, [self.targets[i] for i in indices])
+        loss = (function or self.objective.function)(rows, targets)
         return loss + self.config.l2 * nn.l2([p for _, p in self.parameters]) if self.config.l2 else loss
 
     def _number(self, loss: Any) -> float:
@@ -162,13 +193,13 @@ class Trainer:
 
     def evaluate(self, part: Dataset) -> float:
         """The measure of the net as it is on a whole part of the data."""
-        return self._measure(self.model.scores(part.X), part, range(len(part)))
+        return self._measure(np.array(self.model.scores(part.X)), np.array(part.y))
 
-    def _measure(self, scores: Sequence[Sequence[float]], part: Dataset, indices: Sequence[int]) -> float:
+    def _measure(self, scores: Any, truth: Any) -> float:
+        """Of rows of scores, given the targets as the data have them."""
         if self.model.classes is not None:
-            return sum(decision(row) == part.y[i] for row, i in zip(scores, indices, strict=True)) / len(indices)
-        decided = self.model.decide(scores)
-        return math.hypot(*(y - part.y[i] for y, i in zip(decided, indices, strict=True))) / math.sqrt(len(indices))
+            return int(np.count_nonzero(decisions(scores) == truth)) / len(truth)
+        return math.hypot(*(self.model.decide(scores.tolist()) - truth).tolist()) / math.sqrt(len(truth))
 
     def final_record(self) -> Record:
         """What the net shows after the last update, on the whole training part; `lr` is NaN, as no update follows.
@@ -181,10 +212,10 @@ class Trainer:
             raise type(error)(f"step {self.step}: {error}") from error
 
     def _final_record(self) -> Record:
-        everyone = range(len(self.train))
-        outputs = self._outputs(everyone)
-        loss = self._number(self._loss(outputs, everyone))
-        measure = self._measure(self._as_scores(outputs), self.train, everyone)
+        samples, targets = self._batch(list(range(len(self.train))))
+        outputs = self._outputs(samples)
+        loss = self._number(self._loss(outputs, targets))
+        measure = self._measure(self._as_scores(outputs), self.truth)
         return Record(self.step, loss, measure, math.nan, math.nan if self.test is None else self.evaluate(self.test))
 
     def unfinished(self) -> list[Record]:
@@ -215,22 +246,26 @@ class TensorTrainer(Trainer):
     engine = "numpy"
 
     def _prepared(self) -> tuple[Any, Any]:
-        whole = self.train.classes is not None and self.objective.rows
-        targets = np.array(_coded(self.model, self.train, self.objective), np.int64 if whole else np.float32)
+        targets = np.array(_coded(self.model, self.train, self.objective), self._target_type(np.float32))
         return as_array(self.model.inputs(self.train.X), len(self.train.columns)), targets
 
-    def _outputs(self, indices: Sequence[int]) -> Any:
-        outputs = self.model.net(self.samples[np.asarray(indices)])
+    def _as_arrays(self) -> tuple[Any, Any]:
+        return self.samples, self.targets
+
+    def _batch(self, indices: list[int]) -> tuple[Any, Any]:
+        return self.samples[indices], self.targets[indices]
+
+    def _outputs(self, samples: Any) -> Any:
+        outputs = self.model.net(samples)
         return outputs if self.objective.rows else outputs.reshape(-1)
 
-    def _as_scores(self, outputs: Any) -> list[list[float]]:
-        scores: list[list[float]] = outputs.reshape(outputs.shape[0], -1).tolist()
-        return scores
+    def _as_scores(self, outputs: Any) -> Any:
+        return outputs.data.reshape(outputs.shape[0], -1)
 
-    def _loss(self, outputs: Any, indices: Sequence[int]) -> Any:
+    def _loss(self, outputs: Any, targets: Any, function: Any = None) -> Any:
         if self.objective.tensors is None:
             raise InputError(f"the loss {self.config.loss} is for nets of scalars alone")
-        loss = self.objective.tensors(outputs, self.targets[np.asarray(indices)])
+        loss = self.objective.tensors(outputs, targets)
         return loss + self.config.l2 * sum((p * p).sum() for _, p in self.parameters) if self.config.l2 else loss
 
     def _number(self, loss: Any) -> float:

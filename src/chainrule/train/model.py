@@ -243,6 +243,11 @@ def as_numbers(output: Any) -> list[float]:
     return [z.data for z in (output if isinstance(output, list) else [output])]
 
 
+def decisions(scores: Any) -> Any:
+    """The class of each row of an array of scores, as `decision` has it."""
+    return scores[:, 0] > 0 if scores.shape[1] == 1 else scores.argmax(axis=1)
+
+
 def decision(scores: Sequence[float]) -> int:
     """The class of a row of scores: the largest; of a single score, class 1 above zero and class 0 otherwise."""
     if len(scores) == 1:

@@ -55,6 +55,10 @@ class Silent:
     def show(self, record: Any) -> None:
         """Show it."""
 
+    def tell(self, line: str, seconds: float = 0.0) -> None:
+        """Say something in a line of its own. seconds: that were spent on it, and not on steps."""
+        self.began += seconds
+
     @property
     def speed(self) -> float:
         """Steps per second since the start, or the resumption, of the run."""
@@ -82,6 +86,11 @@ class Plain(Silent):
         """Print the first and every so many steps."""
         if self.done == 1 or record.step % self.every == 0:
             self.finish(record)
+
+    def tell(self, line: str, seconds: float = 0.0) -> None:
+        """Print the line."""
+        super().tell(line, seconds)
+        say(line, self.stream)
 
     def finish(self, record: Any) -> None:
         """Print the record."""
@@ -112,6 +121,12 @@ class Live(Silent):
     def show(self, record: Any) -> None:
         """Remember it for the next redrawing."""
         self.record = record
+
+    def tell(self, line: str, seconds: float = 0.0) -> None:
+        """Print the line above the live one."""
+        super().tell(line, seconds)
+        with contextlib.suppress(OSError):
+            self.console.print(line, markup=False, highlight=False)
 
     def finish(self, record: Any) -> None:
         """Remember it for the last redrawing."""

@@ -149,6 +149,8 @@ def resume(
         _write_first_files(folder, running.report)
         if saved.engine != trainer.engine:
             running.notes.append(f"the run began on the {saved.engine} engine; the last digits may differ from there on")
+        if saved.executor is not None and trainer.compiled is not None and saved.executor != trainer.compiled.executor:
+            running.notes.append(f"the run began on the {saved.executor} executor; the last digits may differ from there on")
         return running.go()
 
 
@@ -206,6 +208,7 @@ class _Run:
             with self.show(steps, self.report.progress) as display:
                 while trainer.step < steps and interrupts.received is None:
                     record = trainer.advance()
+                    self._tell_news(display)
                     for new in trainer.history[written:]:
                         rows.append(self.report.row(new))
                         written += 1
@@ -219,6 +222,15 @@ class _Run:
                     display.finish(self.final)
         finally:
             rows.close()
+
+    def _tell_news(self, display: Silent) -> None:
+        """What came of compiling, once."""
+        compiled = self.trainer.compiled
+        if compiled is not None and compiled.news:
+            display.tell(compiled.news, compiled.seconds)
+            if compiled.refused:
+                self.notes.append(compiled.news)
+            compiled.news = ""
 
     def _is_due(self) -> bool:
         if self.every is not None:

@@ -59,6 +59,12 @@ def whole(name: str, x: Any, least: int) -> None:
         raise InputError(f"{name} must be a whole number of at least {least}, not {x!r}")
 
 
+def yes_or_no(name: str, x: Any) -> None:
+    """InputError unless it is True or False."""
+    if not isinstance(x, bool):
+        raise InputError(f"{name} must be True or False, not {x!r}")
+
+
 def not_negative(name: str, x: Any) -> None:
     """InputError unless it is a finite number of 0 or more."""
     if isinstance(x, bool) or not isinstance(x, (int, float)) or not math.isfinite(x) or x < 0:

@@ -85,7 +85,7 @@ class TableReport:
         }
         used = {name: found.get(name) if x is None else x for name, x in config.as_dict().items()}
         about = {"chainrule": __version__, "engine": trainer.engine}
-        return about | {name: x for name, x in used.items() if x is not None}
+        return about | {name: x for name, x in used.items() if x is not None} | {"compile": config.compile}
 
     def first_files(self) -> Iterator[tuple[str, bytes]]:
         """heldout.csv: the samples that are not trained on."""

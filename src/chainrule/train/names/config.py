@@ -1,6 +1,6 @@
 """What a run on names does: `NamesConfig`, and `configure_names`, which fills in what was not chosen.
 
-Imports data and errors, and settings beside the package.
+Imports data and errors, and compiling, settings beside the package.
 """
 
 import dataclasses
@@ -12,7 +12,8 @@ from typing import Any
 from chainrule import data as datasets
 from chainrule.data import Words
 from chainrule.errors import InputError, did_you_mean
-from chainrule.train.settings import from_dict, positive, seed, whole
+from chainrule.train.compiling import why_not
+from chainrule.train.settings import from_dict, positive, seed, whole, yes_or_no
 
 NAMES = "names"
 """What such a run is called where others are called by their data set."""
@@ -36,6 +37,7 @@ class NamesConfig:
     steps: how many (default 200,000, and for a short list 36 passes over it).
     seed: of the split, the weights and the batches (default 42, the lecture's).
     window: how many steps a row of metrics.csv is the mean of (default a thousandth of the steps).
+    compile: whether steps are taken by a program that is made of the network; `configure` decides by `why_not`.
     optimizer, loss: "sgd" and "cross_entropy"; there is no choice.
 
     Raises InputError for what cannot be.
@@ -53,6 +55,7 @@ class NamesConfig:
     window: int = 1
     optimizer: str = "sgd"
     loss: str = "cross_entropy"
+    compile: bool = False
 
     def __post_init__(self) -> None:
         for name in ("context", "embedding", "hidden", "steps", "window"):
@@ -62,6 +65,7 @@ class NamesConfig:
         whole("batch_size", self.batch_size, 2)
         seed(self.seed)
         positive("lr", self.lr)
+        yes_or_no("compile", self.compile)
         if (self.data, self.optimizer, self.loss) != (NAMES, "sgd", "cross_entropy"):
             raise InputError("a run on names is trained with sgd on the cross_entropy loss")
 
@@ -75,8 +79,8 @@ class NamesConfig:
         return NAMES if self.file is None else Path(self.file).stem
 
     def as_dict(self) -> dict[str, Any]:
-        """All fields, for JSON."""
-        return dataclasses.asdict(self)
+        """All fields, for JSON; `compile` where it is True, so that files from before there was a choice are read."""
+        return {name: x for name, x in dataclasses.asdict(self).items() if name != "compile" or x}
 
     @classmethod
     def from_dict(cls, fields: Any) -> "NamesConfig":
@@ -95,7 +99,7 @@ def configure_names(chosen: dict[str, Any]) -> tuple[NamesConfig, Words]:
     """
     for name in chosen:
         if name not in CHOICES:
-            given = ", ".join(name for name in CHOICES if name not in ("file", "window"))
+            given = ", ".join(name for name in CHOICES if name not in ("file", "window", "compile"))
             hint = did_you_mean(name, CHOICES)
             raise InputError(f"{name} does not belong to names, which takes data (a list of words), {given}{hint}")
     if isinstance(chosen.get("hidden"), tuple):
@@ -109,7 +113,8 @@ def configure_names(chosen: dict[str, Any]) -> tuple[NamesConfig, Words]:
     words = config.load()
     steps = config.steps if "steps" in chosen else _fitting_steps(config, words)
     window = config.window if "window" in chosen else max(1, steps // ROWS)
-    return dataclasses.replace(config, steps=steps, window=window), words
+    compiled = chosen.get("compile", not why_not(steps, "tensor"))
+    return dataclasses.replace(config, steps=steps, window=window, compile=compiled), words
 
 
 def _located(path: str) -> Path:

@@ -69,7 +69,7 @@ class NamesReport:
         """Every choice of the run."""
         used = self.trainer.config.as_dict()
         about = {"chainrule": __version__, "engine": self.trainer.engine}
-        return about | {name: x for name, x in used.items() if x is not None}
+        return about | {name: x for name, x in used.items() if x is not None} | {"compile": self.trainer.config.compile}
 
     def first_files(self) -> Iterator[tuple[str, bytes]]:
         """The words of the three parts."""

@@ -1,8 +1,8 @@
 """The training of the network that spells, one step at a time: `NamesTrainer`.
 
 A step draws a batch of rows, with replacement; what it does depends on the settings, the words, the step's number and the
-weights alone, so a run that was interrupted goes on to the same end. Imports data, nn, optim, errors, and config, model
-beside it.
+weights alone, so a run that was interrupted goes on to the same end. Imports data, nn, optim, errors, config and model
+beside it, and compiling beside the package.
 """
 
 import math
@@ -12,6 +12,7 @@ from chainrule import data, optim
 from chainrule.data import Words
 from chainrule.errors import ModelFileError, NonFiniteError
 from chainrule.nn import functional as F
+from chainrule.train.compiling import CompiledStep
 from chainrule.train.names.config import LR_FALLS, NamesConfig
 from chainrule.train.names.model import PARTS, NamesModel, make_net
 
@@ -59,6 +60,7 @@ class NamesTrainer:
         self.net = net
         self._buffers = (net[3].running_mean, net[3].running_var, net[3].num_batches_tracked)
         self.optimizer = optim.SGD(net.parameters(), lr=config.lr)
+        self.compiled = CompiledStep(self._to_compile, net.parameters(), self.optimizer) if config.compile else None
         self.step = 0
         self.history: list[NamesRecord] = []
         # Of the row that is being gathered: its first step, the sum of its losses, and the validation loss.
@@ -89,19 +91,50 @@ class NamesTrainer:
             self._open = (step, 0.0, self._judged(step))
             if step and not math.isnan(self._open[2]):  # that of the net as drawn is no news for long
                 self._validation = self._open[2]
+        number = self._updated_by_program(step)
+        return self._noted(self._updated(step) if number is None else number)
+
+    def _updated(self, step: int) -> float:
+        """The loss of a batch, and the update, by the tensors themselves."""
         before = [buffer.data.copy() for buffer in self._buffers]
         try:
-            number = self._update(step)
+            return self._update(step)
         except NonFiniteError as error:
             for buffer, x in zip(self._buffers, before, strict=True):  # the forward pass has moved them
                 buffer.data = x
             raise NonFiniteError(f"step {step}: {error}") from error
-        return self._noted(number)
 
-    def _update(self, step: int) -> float:
+    def _batch(self, step: int) -> tuple[Any, Any]:
         X, y = self.rows["training"]
         rows = data.drawn_batch(step, self.config.batch_size, len(X), self.config.seed)
-        loss = F.cross_entropy(self.net(X[rows]), y[rows])
+        return X[rows], y[rows]
+
+    def _to_compile(self, X: Any, y: Any, running_mean: Any, running_var: Any) -> tuple[Any, Any, Any]:
+        """The loss, and what becomes of the running statistics: a program can compute them, but not keep them."""
+        embedding, flatten, linear, norm, tanh, last = self.net
+        x = linear(flatten(embedding(X)))
+        z = F.batch_norm(x, None, None, norm.weight, norm.bias, training=True, eps=norm.eps, unbiased=norm.unbiased)
+        mean = x.mean(0)
+        var = ((x - mean) * (x - mean)).sum(0) / (x.shape[0] - 1)
+        kept, share = 1 - norm.momentum, norm.momentum
+        loss = F.cross_entropy(last(tanh(z)), y)
+        return loss, kept * running_mean + share * mean, kept * running_var + share * var
+
+    def _updated_by_program(self, step: int) -> float | None:
+        """The same as `_updated` by the program; None where the tensors are to do it."""
+        if self.compiled is None or self.compiled.refused:
+            return None
+        mean, var, count = self._buffers
+        found = self.compiled(self.rate(step), *self._batch(step), mean.data, var.data)
+        if found is None:
+            return None
+        number, mean.data, var.data = found
+        count.data = count.data + 1
+        return float(number)
+
+    def _update(self, step: int) -> float:
+        X, y = self._batch(step)
+        loss = F.cross_entropy(self.net(X), y)
         number: float = loss.item()
         if not math.isfinite(number):
             raise NonFiniteError(f"the loss is {number}")
