@@ -41,9 +41,9 @@ class GPT:
         """Every number that is learnt."""
         return [p for matrix in vars(self).values() for row in matrix for p in row]
 
-    def __call__(self, tokens):
+    def __call__(self, tokens, places):
         """Here take(table, i) is table[i], but to a compiled program other tokens can be given."""
-        xs = [add(take(self.letter, i), place) for i, place in zip(tokens, self.place, strict=False)]
+        xs = [add(take(self.letter, i), take(self.place, t)) for i, t in zip(tokens, places, strict=True)]
         xs = [add(x, heard) for x, heard in zip(xs, self.attention([rms_norm(x) for x in xs]), strict=True)]
         xs = [add(x, linear(self.narrow, [h.relu() for h in linear(self.wide, rms_norm(x))])) for x in xs]
         return [linear(self.score, rms_norm(x)) for x in xs]
@@ -60,9 +60,9 @@ class GPT:
                 heard += linear(zip(*[v[head] for v in values], strict=True), softmax(answers))
             yield linear(self.mix, heard)
 
-    def loss(self, tokens, following):
+    def loss(self, tokens, places, following):
         """How surprising what follows is, on average: minus the log of the share of each letter that came."""
-        shares = [softmax(scores) for scores in self(tokens)]
+        shares = [softmax(scores) for scores in self(tokens, places)]
         return sum(-take(row, i).log() for row, i in zip(shares, following, strict=True)) / len(shares)
 
 
@@ -91,12 +91,12 @@ def softmax(scores):
 
 
 def learner(model, optimizer, plain=False):
-    """A function that learns from one name: given its tokens, and those that follow them, it returns the loss."""
+    """A function that learns from one name: given its tokens, their places, and what follows them, it returns the loss."""
 
-    def step(tokens, following):
-        loss = model.loss(tokens, following)
+    def step(tokens, places, following):
+        loss = model.loss(tokens, places, following)
         for p in optimizer.params:
-            p.grad = 0.0  # not zero_grad(): a letter that is not in this name has slope 0, and Adam's memory moves it on
+            p.grad = 0.0  # not zero_grad(): what is not in this name has slope 0, and Adam's memory moves it on
         loss.backward()
         optimizer.step()
         return loss.data
@@ -109,7 +109,7 @@ def sample(model, letters, rng):
     tokens = [0]
     with chainrule.no_grad():
         while len(tokens) <= CONTEXT and tokens[1:].count(0) == 0:
-            shares = softmax([score / TEMPERATURE for score in model(tokens)[-1]])
+            shares = softmax([score / TEMPERATURE for score in model(tokens, range(len(tokens)))[-1]])
             tokens += rng.choices(range(len(letters)), [share.data for share in shares])
     return "".join(letters[i] for i in tokens if i)
 
@@ -133,7 +133,7 @@ def main():
     step, losses, start = learner(model, optimizer, options.plain), [], time.perf_counter()
     for k in range(1, options.steps + 1):
         tokens = [0, *map(letters.index, words[(k - 1) % len(words)]), 0][: CONTEXT + 1]
-        losses.append(step(tokens[:-1], tokens[1:]))
+        losses.append(step(tokens[:-1], range(len(tokens) - 1), tokens[1:]))
         optimizer.lr = 0.01 * (1.0 - k / options.steps)
         if k % max(options.steps // 10, 1) == 0:
             ms, start = (time.perf_counter() - start) / len(losses) * 1000, time.perf_counter()

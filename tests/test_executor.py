@@ -174,23 +174,27 @@ class Drawn:
 
     def sums(self):
         """What the gradient of a parameter vector is: windows added up, perhaps over something."""
-        size = self.draw(st.integers(40, 60))
-        total = self.partner(self.leaf((size,))) * 1.5 if self.draw(st.booleans()) else None
+        size = self.draw(st.sampled_from([40, 48, 60]))
+        total = self.leaf((size,)) * 1.5 if self.draw(st.booleans()) else None
         for _ in range(self.draw(st.integers(1, 3))):
-            step = self.draw(st.integers(1, 3))
-            g = self.leaf((4, 3)) * 2.0
-            if self.draw(st.booleans()):
-                g = self.b.matmul(self.leaf((4, 5)), self.leaf((5, 3)))
-            elif self.draw(st.booleans()):
-                g = self.b.sum(self.leaf((6, 4, 3)) * self.leaf((6, 1, 3)), (0,))
-            window = self.b.unview(
-                g,
-                self.draw(st.integers(0, 2)),
-                self.draw(st.sampled_from([(3, 1), (1, 4), (1, 1), (2, 1), (step * 3, step)])),
-                size,
-            )
-            total = window if total is None else total + window
+            window = self.window(size)
+            shape = self.draw(st.sampled_from([(size,), (size // 4, 4), (2, size // 2)]))
+            window = self.b.reshape(window, shape)
+            total = window if total is None else self.b.reshape(total, shape) + window
         return total
+
+    def window(self, size):
+        if self.draw(st.booleans()):
+            g = self.leaf((9,)) * 2.0
+            return self.b.scatter(g, self.index(size, (9,)), size)
+        step = self.draw(st.integers(1, 3))
+        g = self.leaf((4, 3)) * 2.0
+        if self.draw(st.booleans()):
+            g = self.b.matmul(self.leaf((4, 5)), self.leaf((5, 3)))
+        elif self.draw(st.booleans()):
+            g = self.b.sum(self.leaf((6, 4, 3)) * self.leaf((6, 1, 3)), (0,))
+        strides = self.draw(st.sampled_from([(3, 1), (1, 4), (1, 1), (2, 1), (step * 3, step)]))
+        return self.b.unview(g, self.draw(st.integers(0, 2)), strides, size)
 
     def concatenate(self):
         x = self.some()
@@ -642,6 +646,16 @@ def test_an_index_outside_is_an_error_that_names_it_and_changes_nothing(bad):
     assert executable.outputs["sum"] == 15
     again = executable.run(given)
     assert all(np.array_equal(before[name], again[name]) for name in before)
+
+
+def test_rows_that_are_added_to_an_array_of_another_shape():
+    b = Builder()
+    added = b.scatter(b.input("g", (8,)), b.constant(np.array([3, 0, 4, 1, 5, 2, 5, 5])), 6)
+    more = b.scatter(b.input("h", (2, 2)), b.input("i", (2,), "int64"), 3)
+    out = {"y": b.reshape(added, (3, 2)) + b.input("p", (3, 2)) + more, "z": b.reshape(added * 2.0, (2, 3))}
+    agree(Program(out), {"g": np.arange(8.0), "h": np.ones((2, 2)), "i": np.array([2, 0]), "p": np.full((3, 2), 0.5)})
+    out = {"y": b.reshape(added, (3, 2)) + b.input("p", (3, 2)) + more}
+    agree(Program(out), {"g": np.arange(8.0), "h": np.ones((2, 2)), "i": np.array([2, 0]), "p": np.full((3, 2), 0.5)})
 
 
 def test_a_computed_index_outside_is_an_error():

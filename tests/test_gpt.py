@@ -30,7 +30,7 @@ def learned(plain, names=None, letters=8):
     """The losses of a step on each name, the model after them, and the step."""
     model = gpt.GPT(letters, random.Random(3))
     step = gpt.learner(model, Adam(model.parameters(), lr=0.01, betas=(0.9, 0.99)), plain)
-    return [step(name[:-1], name[1:]) for name in names or map(tokens, WORDS)], model, step
+    return [step(name[:-1], range(len(name) - 1), name[1:]) for name in names or map(tokens, WORDS)], model, step
 
 
 def fill(matrix, number):
@@ -64,7 +64,7 @@ def test_loss_and_gradients_are_pytorchs(word):
     rng = random.Random(2)
     for p in model.parameters():
         p.data = rng.gauss(0.0, 0.5)  # large enough for attention to choose
-    loss = model.loss(tokens(word)[:-1], tokens(word)[1:])
+    loss = model.loss(tokens(word)[:-1], range(len(word) + 1), tokens(word)[1:])
     loss.backward()
     names = list(vars(model))
     w = {
@@ -91,7 +91,8 @@ def test_loss_and_gradients_are_pytorchs(word):
 
 def test_no_place_sees_what_comes_later():
     model = gpt.GPT(len(LETTERS), random.Random(4))
-    scores, changed = (np.array([[s.data for s in row] for row in model(name)]) for name in ([0, 1, 2, 3], [0, 1, 2, 5]))
+    names = [0, 1, 2, 3], [0, 1, 2, 5]
+    scores, changed = (np.array([[s.data for s in row] for row in model(name, range(4))]) for name in names)
     np.testing.assert_array_equal(scores[:3], changed[:3])
     assert (scores[3] != changed[3]).all()
 
@@ -117,7 +118,7 @@ def test_the_loops_become_few_operations_as_many_for_each_length():
     counts = []
     _, _, step = learned(plain=False, names=[tokens("bo")])
     for word in ("bo", "coco"):
-        step(tokens(word)[:-1], tokens(word)[1:])
+        step(tokens(word)[:-1], range(len(word) + 1), tokens(word)[1:])
         counts.append(tuple(int(n.replace(",", "")) for n in re.findall(r"\d[\d,]*", step.explain().partition("\n")[0])))
     (short, forward, whole), (long, forward_too, whole_too) = counts
     assert long > short > 5000

@@ -1,38 +1,30 @@
 """The plan of a program, as native/executor.c reads it: `emit`.
 
 Gives every node a place in a buffer (those that are never needed at the same time share memory), and writes the steps of a
-schedule as instructions. Imports layout, lowered, schedule, lines and native.
+schedule as instructions. Imports groups, layout,
+lowered, schedule, lines and errors.
 """
 
-import itertools
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from chainrule.compiler.layout import collapsed, plain, refined, restride, size_of
+from chainrule.compiler.groups import REDUCTIONS, Group, GroupWriter, Work, joined, over
+from chainrule.compiler.layout import collapsed, refined, restride, size_of
 from chainrule.compiler.lines import contiguous
 from chainrule.compiler.lowered import LARGE_PRODUCT, Access, Lowering, Node
 from chainrule.compiler.schedule import Schedule, Step, Unit, reduced_strides
 from chainrule.errors import InputError
-from chainrule.native.kernels import COMMUTE, JOINED, VARIANTS, joined_name
 
 Shape = tuple[int, ...]
 
 _GROUP, _MATMUL, _COPY, _FILL, _GATHER, _SCATTER, _CHECK = range(7)
-_ROW, _LOAD, _REDUCE = range(3)
-_ALONE, _TOGETHER, _APART = range(3)
 _NUMBERS, _INTS, _NUMBERS_TO_INTS, _NUMBERS_TO_BOOLS = range(4)
-_REDUCTIONS = {"sum": 0, "amax": 1, "amin": 2}
-_KINDS = {"n": 0, "i": 1, "b": 2}
 
-CACHE = 24 * 1024  # bytes that the registers of a group may fill: most of the nearest cache
-SMALLEST = 256  # elements of a block; with fewer, calling the loops costs more than the nearest cache saves
 LINE = 64  # bytes of a cache line; every buffer starts at one
-PARALLEL = 65536  # elements from which a group is split over threads
 
 
 @dataclass(slots=True)
@@ -52,34 +44,14 @@ class Plan:
 
 
 def aligned(shape: Shape, dtype: Any) -> npt.NDArray[Any]:
-    """An array of zeros that starts at a cache line."""
+    """An array that starts at a cache line; of zeros, unless it is large."""
     dtype = np.dtype(dtype)
     raw = np.empty(size_of(shape) * dtype.itemsize + LINE, np.uint8)  # which, unlike zeros, asks for large pages
-    raw[...] = 0
+    if raw.size < 1 << 20:
+        raw[...] = 0
     start = -raw.ctypes.data % LINE
     array: npt.NDArray[Any] = raw[start : start + size_of(shape) * dtype.itemsize].view(dtype).reshape(shape)
     return array
-
-
-@dataclass(slots=True)
-class Group:
-    """A group being written: operands as (buffer, offset, strides), work as rows of numbers."""
-
-    dims: Shape
-    places: dict[Any, int] = field(default_factory=dict)
-    strides: list[Shape] = field(default_factory=list)
-    at: list[tuple[int, int]] = field(default_factory=list)
-    types: list[str] = field(default_factory=list)
-
-    def place(self, buffer: int, offset: int, strides: Shape, type: str = "n") -> int:
-        """The number of an operand in memory."""
-        key = (buffer, offset, strides)
-        if key not in self.places:
-            self.places[key] = len(self.at)
-            self.at.append((buffer, offset))
-            self.strides.append(strides)
-            self.types.append(type)
-        return self.places[key]
 
 
 class Emitter:
@@ -200,13 +172,13 @@ class Emitter:
 
     # An output that is carried can be written over the input at once, if by then nobody needs the old numbers.
 
-    def _written_over(self, step: Step, group: Group, work: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    def _written_over(self, step: Step, group: Group, work: list[Work]) -> list[Work]:
         """The work of a group, with what is carried written where it belongs as far as that can be."""
         for output, number in self.carry.items():
             node = self.lowered.outputs[output].node
             done = self.schedule.done.get(id(node), [])
             if node.kind == "row" and done and done[0].step is step and self._is_last(step, number):
-                changed = _over(work, group, self._at(node)[0], number)
+                changed = over(work, group, self._at(node)[0], number)
                 if changed is not None and not any(x[0] == "place" and group.at[x[1]][0] in self._gone for x in changed[-1][3]):
                     work = changed
                     self._gone.add(number)
@@ -263,7 +235,7 @@ class Emitter:
         if part.index is not None:
             count, length = x.shape[0], size_of(x.shape[1:])
             step = x.strides[0] if count != 1 else length
-            self._write(_SCATTER, count, node.shape[0], length, *self._window(part.index, (count,), (1,)),
+            self._write(_SCATTER, count, part.rows, length, *self._window(part.index, (count,), (1,)),
                         buffer, offset, length, 1, *self._window(x, (), (step, 1)))  # fmt: skip
             return
         shape, (to, of) = collapsed(x.shape, [part.strides, x.strides])
@@ -310,13 +282,13 @@ class Emitter:
         assert dims is not None
         group = Group(dims)
         made: dict[int, Any] = {}  # what units of this group have made: a place, or a value of its own
-        work: list[tuple[Any, ...]] = []  # ("row", code, y, operands) | ("reduce", code, place, operand)
+        work: list[Work] = []
         for unit in step.units:
             operands = [self._operand(group, made, x) for x in unit.inputs]
             node = unit.node
             if unit.what == "node" and node.kind == "reduce":
                 place = self._reduction(group, node)
-                work.append(("reduce", _REDUCTIONS[node.name], place, operands[0]))
+                work.append(("reduce", REDUCTIONS[node.name], place, operands[0]))
                 continue
             y: Any = ("value", id(unit))
             if unit.what == "base" or self._kept(node):
@@ -326,9 +298,10 @@ class Emitter:
             work.append(
                 ("row", node.name, y, operands) if node.kind == "row" and unit.what == "node" else ("load", y, operands[0])
             )
-        work = self._written_over(step, group, _joined(work))
-        dims, strides = collapsed(dims, group.strides)
-        _Writer(self, group, dims, strides, work).write()
+        work = self._written_over(step, group, joined(work))
+        writer = GroupWriter(group, work, self.rows, self.dtype.itemsize)
+        self._write(_GROUP, *writer.numbers())
+        self.work += writer.cost
 
     def _operand(self, group: Group, made: dict[int, Any], x: Access) -> Any:
         if id(x.node) in made:
@@ -341,236 +314,10 @@ class Emitter:
     def _reduction(self, group: Group, node: Node) -> int:
         """The place of what a reduction writes; before the group it is filled with what changes nothing."""
         if node.target is None:
-            self._fill(node, _REDUCTIONS[node.name])
+            self._fill(node, REDUCTIONS[node.name])
         strides = restride(node.inputs[0].shape, reduced_strides(node), group.dims)
         assert strides is not None
         return group.place(*self._at(node), strides)
-
-
-class _Writer:
-    """Chooses the blocks and registers of a group, and writes it."""
-
-    def __init__(self, emitter: Emitter, group: Group, dims: Shape, strides: list[Shape], work: list[tuple[Any, ...]]) -> None:
-        self.emitter, self.group, self.dims, self.strides, self.work = emitter, group, dims, strides, work
-        self.split, self.chunk = 0, dims[0]
-
-    def write(self) -> None:
-        """Write the instruction."""
-        registers = 3
-        for _ in range(3):
-            self._choose_blocks(CACHE // self.emitter.dtype.itemsize // max(registers, 3))
-            steps, count = self._steps()
-            if count <= registers:
-                break
-            registers = count
-        size = size_of(self.dims)
-        cost = 1 + len(self.work)
-        self.emitter.work += size * cost * 0.15 + 20 * cost
-        parallel = _ALONE if size < PARALLEL else _TOGETHER if self._independent() else _APART if self._in_line(size) else _ALONE
-        places = [n for (buffer, offset), s in zip(self.group.at, self.strides, strict=True) for n in (buffer, offset, *s)]
-        self.emitter._write(_GROUP, len(self.dims), self.split, self.chunk, parallel, count, len(self.strides), len(steps),
-                            *self.dims, *places, *(n for step in steps for n in step))  # fmt: skip
-
-    def _choose_blocks(self, most: int) -> None:
-        """The largest block, of all inner axes and a piece of the next, that has at most so many elements."""
-        most = max(most // 64 * 64, SMALLEST)
-        reductions = [self.strides[item[2]] for item in self.work if item[0] == "reduce"]
-        best = len(self.dims) - 1
-        inside = 1
-        for split in range(len(self.dims) - 1, -1, -1):
-            if inside > most:
-                break
-            if all(_reducible(self.dims[split:], strides[split:]) for strides in reductions):
-                best = split
-            inside *= self.dims[split]
-        self.split = best
-        inside = size_of(self.dims[best + 1 :])
-        pieces = -(-self.dims[best] // max(most // inside, 1))
-        self.chunk = -(-self.dims[best] // pieces)
-        if inside == 1 and pieces > 1:  # whole cache lines
-            self.chunk = min(-(-self.chunk // 16) * 16, self.dims[best])
-
-    def _block(self) -> Shape:
-        return (self.chunk, *self.dims[self.split + 1 :])
-
-    def _how(self, place: int) -> str:
-        block, strides = self._block(), self.strides[place][self.split :]
-        if self.group.types[place] != "n":
-            return "scattered"
-        if plain(block, strides):
-            return "line"
-        return "one" if not any(s for n, s in zip(block, strides, strict=True) if n != 1) else "scattered"
-
-    def _once(self, place: int) -> bool:
-        """Whether a place gives every block the same numbers."""
-        strides = self.strides[place]
-        return not any(s for n, s in zip(self.dims[: self.split], strides, strict=False) if n != 1) and (
-            self.chunk == self.dims[self.split] or strides[self.split] == 0
-        )
-
-    def _independent(self) -> bool:
-        """Whether no two blocks add to the same number."""
-        for item in self.work:
-            if item[0] == "reduce":
-                strides = self.strides[item[2]]
-                outer = range(self.split + (self.chunk < self.dims[self.split]))
-                if any(strides[i] == 0 and self.dims[i] != 1 for i in outer):
-                    return False
-        return True
-
-    def _is_single(self, x: Any) -> bool:
-        return bool(x[0] == "place" and self._how(x[1]) == "one")
-
-    def _has_kernel(self, xs: list[Any]) -> bool:
-        return "".join("s" if self._is_single(x) else "v" for x in xs) in VARIANTS[len(xs)]
-
-    def _in_line(self, size: int) -> bool:
-        """Whether each thread can have the reductions to itself: their results are few, and lie in line."""
-        for item in self.work:
-            if item[0] == "reduce":
-                kept = [(n, s) for n, s in zip(self.dims, self.strides[item[2]], strict=True) if s]
-                shape = tuple(n for n, _ in kept)
-                if size_of(shape) * 16 > size or not plain(shape, tuple(s for _, s in kept)):
-                    return False
-        return True
-
-    def _steps(self) -> tuple[list[list[int]], int]:
-        """The work with registers, and how many of those."""
-        hoisted: list[tuple[Any, ...]] = []
-        steps: list[tuple[Any, ...]] = []
-        loaded: dict[int, Any] = {}
-        blocks = size_of(self.dims[: self.split]) > 1 or self.chunk < self.dims[self.split]
-
-        def load(place: int) -> Any:
-            if place not in loaded:
-                once = blocks and self._once(place)
-                loaded[place] = ("loaded", place)
-                (hoisted if once else steps).append((_LOAD, loaded[place], place, _KINDS[self.group.types[place]], int(once)))
-            return loaded[place]
-
-        for item in self.work:
-            if item[0] == "row":
-                _, name, y, operands = item
-                xs = [load(x[1]) if x[0] == "place" and self._how(x[1]) == "scattered" else x for x in operands]
-                while not self._has_kernel(xs):
-                    at = next(i for i, x in enumerate(xs) if self._is_single(x))
-                    xs[at] = load(xs[at][1])
-                steps.append((_ROW, self.emitter.rows[name], y, xs))
-            elif item[0] == "load":
-                _, y, x = item
-                if x[0] == "place":
-                    steps.append((_LOAD, y, x[1], _KINDS[self.group.types[x[1]]], 0))
-                else:  # a copy of what a register holds: the larger of it and itself, NaN too
-                    steps.append((_ROW, self.emitter.rows["maximum"], y, [x, x]))
-            else:
-                _, code, place, x = item
-                if x[0] == "place" and self._how(x[1]) != "line":
-                    x = load(x[1])
-                steps.append((_REDUCE, code, place, x))
-        return self._registered(hoisted, steps)
-
-    def _registered(self, hoisted: list[tuple[Any, ...]], steps: list[tuple[Any, ...]]) -> tuple[list[list[int]], int]:
-        last: dict[Any, int] = {}
-        for i, step in enumerate(steps):
-            for x in _reads(step):
-                last[x] = i
-        names: dict[Any, int] = {}
-        free: list[int] = []
-        count = 0
-        base = len(self.strides)
-
-        def slot(x: Any) -> int:
-            nonlocal count
-            if x[0] == "place":
-                return int(x[1])
-            if x not in names:
-                if free:
-                    names[x] = free.pop()
-                else:
-                    names[x] = count
-                    count += 1
-            return base + names[x]
-
-        written = []
-        for _, y, place, kind, once in hoisted:
-            written.append([_LOAD, slot(y), place, kind, once])
-        kept = set(names)
-        for i, step in enumerate(steps):
-            read = [slot(x) for x in _reads(step)]
-            if step[0] == _LOAD and step[1][0] == "place":
-                read = []
-            for x in dict.fromkeys(_reads(step)):
-                if x[0] != "place" and last[x] == i and x not in kept:
-                    free.append(names[x])
-            if step[0] == _ROW:
-                written.append([_ROW, step[1], slot(step[2]), *read])
-            elif step[0] == _LOAD:
-                written.append([_LOAD, slot(step[1]), *step[2:]])
-            else:
-                written.append([_REDUCE, step[1], step[2], *read])
-            y = step[2] if step[0] == _ROW else step[1] if step[0] == _LOAD else None
-            if y is not None and y[0] != "place" and y not in last:  # nobody reads it
-                free.append(names[y])
-        return written, count
-
-
-def _reads(step: tuple[Any, ...]) -> list[Any]:
-    if step[0] == _ROW:
-        return list(step[3])
-    return [step[3]] if step[0] == _REDUCE else []
-
-
-def _over(work: list[tuple[Any, ...]], group: Group, old: int, new: int) -> list[tuple[Any, ...]] | None:
-    """The work, where what goes to buffer `old` goes to `new` instead, last of all; None if `new` is still read then."""
-    y = next(item[2] for item in work if item[0] == "row" and item[2][0] == "place" and group.at[item[2][1]] == (old, 0))
-    to = ("place", group.place(new, 0, contiguous(group.dims)))
-    if any(buffer == new and place != to[1] for place, (buffer, _) in enumerate(group.at)) or group.types[to[1]] != "n":
-        return None
-    writer = next(item for item in work if item[0] == "row" and item[2] == y)
-    others = [item for item in work if item is not writer]
-    if any(y in (item[3] if item[0] == "row" else item[2:]) for item in others):
-        return None  # what follows in the group reads it; it may read the old numbers too
-    return [*others, (*writer[:2], to, writer[3])]
-
-
-def _joined(work: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """The same work, where a row takes over one that only it uses, if there is a kernel for both."""
-    uses = Counter(
-        x for item in work for x in (item[3] if item[0] == "row" else item[2:]) if isinstance(x, tuple) and x[0] == "value"
-    )
-    made: dict[Any, tuple[Any, ...]] = {}
-    gone: set[Any] = set()
-    found = []
-    for item in work:
-        if item[0] == "row":
-            item = _taking_over(item, made, uses, gone)
-            if item[2][0] == "value":
-                made[item[2]] = item
-        found.append(item)
-    return [item for item in found if not (item[0] == "row" and item[2] in gone)]
-
-
-def _taking_over(item: tuple[Any, ...], made: dict[Any, Any], uses: Counter[Any], gone: set[Any]) -> tuple[Any, ...]:
-    _, name, y, xs = item
-    for i, x in enumerate(xs):
-        if x not in made or uses[x] != 1:
-            continue
-        _, inner, _, own = made[x]
-        slot = 0 if name in COMMUTE else i
-        if (inner, name, slot) in JOINED:
-            gone.add(x)
-            if inner in COMMUTE:  # a single number goes last
-                own = sorted(own, key=lambda x: x[0] == "place")
-            return ("row", joined_name(inner, name, slot), y, [*own, *(x for j, x in enumerate(xs) if j != i)])
-    return item
-
-
-def _reducible(block: Shape, strides: Shape) -> bool:
-    """Whether a block can be reduced: its kept axes are all in front or all behind, with a single stride."""
-    kept = [(n, s) for n, s in zip(block, strides, strict=True) if n != 1]
-    changes = sum((s == 0) != (t == 0) for (_, s), (_, t) in itertools.pairwise(kept))
-    axes, _ = collapsed(tuple(n for n, s in kept if s), [tuple(s for _, s in kept if s)])
-    return changes <= 1 and len(axes) <= 1
 
 
 def _sane(shape: Shape, strides: Shape) -> Shape:
@@ -587,7 +334,7 @@ def _indexed(node: Node) -> list[tuple[int, Access]]:
     """(rows, index) of what a node looks up or adds at places."""
     if node.kind == "gather":
         return [(node.inputs[0].shape[0], node.inputs[1])]
-    return [(node.shape[0], part.index) for part in node.parts if part.index is not None]
+    return [(part.rows, part.index) for part in node.parts if part.index is not None]
 
 
 def _shared(waiting: dict[int, list[tuple[int, Node]]], steps: int, unit: int, put: Any) -> int:

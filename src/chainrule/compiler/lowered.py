@@ -68,13 +68,17 @@ class Access:
 
 @dataclass(slots=True)
 class Part:
-    """What is written into a "sums" node at a window, or, where there is an index, added to its rows at those places."""
+    """What is written into a "sums" node at a window, or, where there is an index, added to its rows at those places.
+
+    rows: how many rows there are to add to. The node itself may have been given another shape since.
+    """
 
     source: Access
     offset: int
     strides: Shape
     adds: bool
     index: Access | None = None
+    rows: int = 0
 
 
 @dataclass(slots=True)
@@ -234,12 +238,13 @@ class Lowering:
         return self._sums(line.shape, [part])
 
     def _scatter_rows(self, line: Array, g: Access, index: Access) -> Access:
-        rows = self._index(index, line.options["size"])
-        flat = (size_of(rows.shape), *g.shape[len(rows.shape) :])
+        rows = line.options["size"]
+        index = self._index(index, rows)
+        flat = (size_of(index.shape), *g.shape[len(index.shape) :])
         strides = restride(g.shape, g.strides, flat) if g.node.type == "n" else None
         source = self._copied(g) if strides is None else Access(g.node, g.offset, flat, strides)
         source = Access(source.node, source.offset, flat, strides or contiguous(flat))
-        return self._sums(line.shape, [Part(self._with_plain_rows(source), 0, (), True, rows)])
+        return self._sums(line.shape, [Part(self._with_plain_rows(source), 0, (), True, index, rows)])
 
     def _concatenate(self, line: Array, *xs: Access) -> Access:
         if any(x.node.type != "n" for x in xs) and line.dtype.kind != "f":

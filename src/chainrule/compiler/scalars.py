@@ -30,7 +30,7 @@ class TracedScalars:
         whole = frozenset(f"x{k}" for k, x in enumerate(arrays) if _is_whole(x))
         recording, captured = recorded(lambda: function(*given), known, whole)
         loss = recording.outputs[0] if recording.outputs else None
-        if loss is None or loss.shape != () or loss.nodes[0].op is None:
+        if loss is None or loss.shape != () or not loss.nodes[0].requires_grad:
             raise CompileError(
                 "the function must return its loss, a Value computed from the parameters, or a tuple of that and other outputs"
             )
@@ -61,6 +61,7 @@ class TracedScalars:
         self.lists = [(nodes, runner.inputs[name]) for name, nodes in self.read.items() if name in runner.inputs]
         self.all_reached = bool(self.reached.all())
         self.reached_values = [p for p, reached in zip(self.values, self.reached, strict=True) if reached]
+        self.unreached_values = [p for p, reached in zip(self.values, self.reached, strict=True) if not reached]
 
     def load(self, arrays: Sequence[Numbers]) -> None:
         """Before a run: fill the buffers."""
@@ -76,9 +77,11 @@ class TracedScalars:
                 self.runner.feed(f"x{k}", x)
 
     def deposit(self, names: list[str]) -> None:
-        """After a run: put the gradients into the parameters that a gradient reaches."""
+        """After a run: put the gradients into the parameters that a gradient reaches; the others have none."""
         grads = self._exact(self.runner.outputs[names[0]])
         engine.write_grads(self.reached_values, grads if self.all_reached else grads[self.reached])
+        for p in self.unreached_values:
+            p.zero_grad()
 
     def store(self) -> None:
         """After a run that updated the parameters in the buffers: put them into the parameters."""
