@@ -327,7 +327,9 @@ def test_step_2_prints_push_and_pull(tmp_path):
 
 
 def test_step_3_prints_a_right_one_and_a_wrong_one():
-    right, wrong = lesson("step3_batchnorm.py").splitlines()
+    learned_from, right, on_purpose, wrong = lesson("step3_batchnorm.py").splitlines()
+    assert learned_from == f"learned from {network.source()}"
+    assert "wrong on purpose" in on_purpose
     assert re.match("hprebn: (exact|approximate)", right)
     assert wrong.startswith("hprebn: wrong (missing path)")
 

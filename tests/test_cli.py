@@ -113,7 +113,7 @@ def test_every_option_has_help_and_is_a_setting():
         (["train", "moons", "--zzz"], "no such option '--zzz'; see chainrule train --help"),
         (["train", "moons", "--hidden", "99999999999999999999"], "parameters; 10,000,000 are the most"),
         (["train", "moons", "--hidden", "16,,16"], "'16,,16' is not a list of sizes"),
-        (["train", "moons", "--lr", "1e400"], "lr must be a finite number of 0 or more, not inf"),
+        (["train", "moons", "--lr", "1e400"], "lr must be a finite number above 0, not inf"),
         (["train", "moons", "--seed", "99999999999999"], "a seed is a whole number from 0 to 4294967295"),
         (["train", "moons", "--test-fraction", "nan"], "below 1, not nan"),
         (["train", "moons", "--out", "points.csv"], "points.csv is a file; a run needs a folder"),
@@ -124,7 +124,7 @@ def test_every_option_has_help_and_is_a_setting():
         (["train", "points.csv", "--target", "label", "--columns", "x,x"], "the column 'x' is given twice"),
         (["train", "--resume", "points.csv"], "holds no checkpoint.safetensors"),
         (["predict", "points.csv", "points.csv"], "points.csv is no model of chainrule"),
-        (["predict", "", "points.csv"], "cannot read"),
+        (["predict", "", "points.csv"], "is not a run: it holds no model.safetensors"),
         (["predict", "absent", "points.csv", "more"], "unexpected extra argument (more)"),
         (["info", "more"], "unexpected extra argument (more)"),
         (["--verson"], "no such option '--verson'; did you mean '--version'?"),
@@ -132,7 +132,8 @@ def test_every_option_has_help_and_is_a_setting():
         (["train"], "say what to train on"),
         (["train", "moons", "--steps", "many"], "'many' is not a valid integer"),
         (["train", "moons", "--steps", "0"], "steps must be a whole number of at least 1, not 0"),
-        (["train", "moons", "--lr", "-1"], "lr must be a finite number"),
+        (["train", "moons", "--lr", "-1"], "lr must be a finite number above 0, not -1.0"),
+        (["train", "moons", "--lr", "0"], "lr must be a finite number above 0, not 0.0"),
         (["train", "moons", "--lr", "nan"], "lr must be a finite number"),
         (["train", "moons", "--hidden", "16,x"], "'16,x' is not a list of sizes"),
         (["train", "moons", "--hidden", "0"], "hidden must be a whole number of at least 1"),
@@ -263,7 +264,7 @@ def test_an_existing_run_is_kept_without_force(run, fails, folder):
 
 def test_batches_are_told_from_the_whole(run):
     out = run("train", "moons", *QUICK, "--batch-size", "5")[1]
-    assert re.search(r"^step  0/12  loss \S+  accuracy \S+ % on the batch ", out, re.MULTILINE)
+    assert re.search(r"^step  0/12  loss \S+  accuracy \S+ % on the batch$", out, re.MULTILINE)
     assert re.search(r"^step 12/12  loss \S+  accuracy \S+ % on all ", out, re.MULTILINE)
     assert "on the batch" not in run("train", "moons", *QUICK)[1]
 
@@ -280,7 +281,7 @@ def test_compiling_is_told(run, folder):
     assert "not compiled" not in asked
     _, refused, _ = run("train", "moons", *QUICK, "--no-compile")
     assert "compiled" not in refused
-    assert run("train", "moons", *QUICK, "--compile", "--quiet")[1] == ""
+    assert run("train", "moons", *QUICK, "--compile", "--out", "here", "--quiet")[1] == ""
     _, long, _ = run("train", "moons", *QUICK, "--steps", "100")
     assert re.search(COMPILED, long, re.M)
 
@@ -305,7 +306,8 @@ def test_an_interrupted_replacement_says_where_the_old_run_is(run, monkeypatch):
 def test_divergence_is_a_sentence(fails, folder):
     said = fails("train", "moons", *QUICK, "--lr", "1e200", "--loss", "mse", "--out", "here")
     assert re.search(
-        r"step 1: .*first at fault is .*the last good checkpoint, of step 1, is in here; .* a smaller --lr than 1e\+200", said
+        r"step 1: .*first at fault is .*the last weights that are finite, after 1 step, are in here; .*smaller --lr than 1e\+200",
+        said,
     )
     assert (folder / "here/checkpoint.safetensors").exists()
 
@@ -349,6 +351,49 @@ def test_the_exit_code_tells_the_signal(run, monkeypatch, folder, number, code):
     monkeypatch.setattr(runs.Rows, "append", lambda self, line: os.kill(os.getpid(), number))
     found, _, err = run("train", "moons", *QUICK, "--out", "here")
     assert (found, err) == (code, "chainrule: interrupted; step 1 of 12 is saved, go on with: chainrule train --resume here\n")
+
+
+def test_resuming_a_finished_run_is_a_sentence(run, folder):
+    assert run("train", "moons", *QUICK, "--out", "here", "--quiet")[0] == 0
+    before = {path: path.stat().st_mtime_ns for path in (folder / "here").iterdir()}
+    said = "the run here has done its 12 steps; --steps N goes on to step N\n"
+    assert run("train", "--resume", "here") == (0, said, "")
+    assert run("train", "--resume", "here", "--steps", "12") == (0, said, "")
+    assert run("train", "--resume", "here", "--quiet") == (0, "", "")
+    assert {path: path.stat().st_mtime_ns for path in (folder / "here").iterdir()} == before
+
+
+def test_quiet_tells_the_folder_that_nobody_named(run, folder):
+    assert run("train", "moons", *QUICK, "--quiet") == (0, "runs/moons-001\n", "")
+    assert run("train", "--resume", "runs/moons-001", "--steps", "13", "--quiet") == (0, "", "")
+
+
+def test_a_run_that_ran_away_cannot_be_finished(run, fails):
+    fails("train", "moons", *QUICK, "--lr", "1e200", "--loss", "mse", "--out", "here")
+    said = fails("predict", "here", "points.csv")
+    assert said == "chainrule: the run here ran away at step 1 and has no model; begin a new one with a smaller --lr\n"
+
+
+def test_help_groups_the_options(run):
+    out = run("train", "--help")[1]
+    common, for_names, for_tables = re.split(r"^Options.*:$", out, flags=re.MULTILINE)[1:]
+    for option in ("--lr", "--steps", "--seed", "--hidden", "--batch-size", "--out", "--resume", "--compile", "--help"):
+        assert re.search(rf"^  .*{option}\b", common, re.MULTILINE), option
+    assert re.findall(r"^  (--[a-z-]+)", for_names, re.MULTILINE) == ["--data", "--context", "--embedding"]
+    found = re.findall(r"^  (--[a-z0-9-]+)", for_tables, re.MULTILINE)
+    assert found[:3] == ["--target", "--columns", "--task"]
+    every = {p.opts[0] for p in commands.cli.commands["train"].params if isinstance(p, click.Option)}
+    in_common = set(re.findall(r"^  (--[a-z-]+)", common, re.MULTILINE))
+    assert in_common | set(found) | {"--data", "--context", "--embedding"} == every
+    # Whether an option is for names is what the settings of names say.
+    for option in found:
+        assert "does not belong to names" in str(run("train", "names", option, *VALUES.get(option, ["1"]))[2]), option
+
+
+VALUES = {
+    "--standardize": [], "--activation": ["relu"], "--loss": ["mse"], "--optimizer": ["adam"], "--net": ["tensor"],
+    "--task": ["regression"],
+}  # fmt: skip
 
 
 def test_choices_are_those_of_the_code(run):

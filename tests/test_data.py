@@ -186,7 +186,7 @@ def test_classes_or_numbers(tmp_path, targets, task, classes):
     ("text", "words"),
     [
         ("", "points.csv, line 1: the file is empty"),
-        ("\n\n", "points.csv, line 1: the file is empty"),
+        ("\n\n", "points.csv, line 1: the file is blank"),
         ("x,label\n", "points.csv, line 1: there is a header but no row"),
         ("x,y,label\n1,2,a\n3,b\n", "points.csv, line 3, column 3: the row has 2 cells, but line 1 has 3"),
         ("x,y,label\n1,2,a,9\n", "points.csv, line 2, column 4: the row has 4 cells"),

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch.nn import functional
 
+import chainrule
 from chainrule import Value, inputs_first
-from chainrule.errors import InputError, NotANumberError
-from chainrule.nn import binary_cross_entropy, cross_entropy, l2, log_softmax, max_margin, mse, nll, softmax
+from chainrule.errors import CompileError, InputError, NotANumberError
+from chainrule.nn import MLP, binary_cross_entropy, cross_entropy, l2, log_softmax, max_margin, mse, nll, softmax
 
 HUGE = [1000.0, -1000.0, 0.0, 999.5, -40.0, 36.7, 1e-9, -745.0]
 
@@ -164,6 +165,47 @@ def test_targets_in_any_number_type():
     scores = [Value(0.5), Value(-0.25)]
     for ones in ([1, 1], np.array([1, 1], dtype=np.uint8), [1.0, np.float32(1)], [True, Value(1)], (x for x in [1, 1])):
         assert max_margin(scores, ones).data == 0.875
+
+
+def scored(net, loss):
+    return lambda X, y: loss([net(x) for x in X], y)
+
+
+@pytest.mark.parametrize(("loss", "low"), [(mse, 0), (max_margin, -1), (binary_cross_entropy, 0)])
+@pytest.mark.parametrize("kind", [float, int])
+def test_targets_may_be_arguments_of_a_compiled_function(loss, low, kind):
+    net, rng = MLP(2, [3, 1]), np.random.default_rng(0)
+    step = chainrule.compile(scored(net, loss), net.parameters())
+    for _ in range(2):  # the second time with other targets, and no new trace
+        X, y = rng.normal(size=(9, 2)), rng.choice([low, 1], 9).astype(kind)
+        value = step(X, y)
+        found = [p.grad for p in net.parameters()]
+        net.zero_grad()
+        plain = loss([net(x) for x in X.tolist()], y.tolist())
+        plain.backward()
+        assert value == pytest.approx(plain.data, rel=1e-12)
+        assert found == pytest.approx([p.grad for p in net.parameters()], rel=1e-12, abs=1e-15)
+
+
+def test_labels_as_arguments_are_for_take():
+    net = MLP(2, [3])
+    step = chainrule.compile(scored(net, cross_entropy), net.parameters())
+    with pytest.raises(CompileError, match=r"use chainrule\.take"):
+        step(np.zeros((2, 2)), np.array([0, 2]))
+
+    def loss(X, y):
+        rows = [net(x) for x in X]
+        return sum(-chainrule.take(log_softmax(row), label) for row, label in zip(rows, y, strict=True)) / len(rows)
+
+    X, y = np.random.default_rng(0).normal(size=(4, 2)), np.array([0, 2, 1, 2])
+    assert chainrule.compile(loss, net.parameters())(X, y) == pytest.approx(
+        cross_entropy([net(x) for x in X.tolist()], y).data, rel=1e-12
+    )
+
+
+def test_targets_that_are_values_are_still_checked():
+    with pytest.raises(InputError, match=r"targets are -1 or 1, but that of sample 0 is 0.5$"):
+        max_margin([Value(1.0)], [Value(0.5)])
 
 
 @pytest.mark.parametrize("loss", [mse, max_margin, binary_cross_entropy, cross_entropy, nll])

@@ -106,6 +106,10 @@ def test_an_alphabet_of_any_kind():
         vocabulary.encode("anx")
     with pytest.raises(InputError, match="the word 'anx' has the character 'x'"):
         context_windows(["anx"], vocabulary)
+    for number in (len(vocabulary), 99, -1, 1.0, "a", None):
+        with pytest.raises(InputError, match=rf"go from 0 to {len(vocabulary) - 1}, so {number!r} stands for nothing$"):
+            vocabulary.decode([1, number])
+    assert vocabulary.decode(np.array([len(vocabulary) - 1, 0], np.uint8)) == vocabulary.characters[-1]
     with pytest.raises(DataError, match="sorted, each once"):
         Vocabulary(("b", "a"))
 
@@ -114,9 +118,9 @@ def test_an_alphabet_of_any_kind():
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 def test_what_is_tolerated_in_a_file(tmp_path, ends, mark):
     path = tmp_path / "n.txt"
-    lines = ["  anna ", "", "bo", "   ", "mary ann", "bo", "e\u0301va", *"abcdef"]
+    lines = ["  anna ", "", "bo", "   ", "mary\xa0ann", "\ufeffbo", "e\ufeff\u0301va", "\u3000ab\u2009c\u200dd ", *"abcdef"]
     path.write_bytes((mark + ends.join(lines)).encode())
-    assert read_words(path).words == ("anna", "bo", "mary ann", "bo", "éva", *"abcdef")
+    assert read_words(path).words == ("anna", "bo", "mary ann", "bo", "éva", "ab c\u200dd", *"abcdef")
 
 
 TEN = b"".join(b"%c\n" % c for c in b"abcdefghij")
@@ -126,7 +130,7 @@ TEN = b"".join(b"%c\n" % c for c in b"abcdefghij")
     ("content", "words"),
     [
         (b"", "n.txt: the file is empty: there is no word in it"),
-        (b"\n \r\n\n", "n.txt: the file is empty"),
+        (b"\n \r\n\n", "n.txt: the file is blank: there is no word in it"),
         (b"one\n", "n.txt: there is 1 word; a split into 80, 10 and 10 % needs at least 10"),
         (b"one\ntwo\n", "n.txt: there are 2 words"),
         (TEN + b"x" * 100 + b"\n" + b"y" * 101 + b"\n", "n.txt, line 12: the word 'y{20}...' has 101 characters; 100"),
@@ -154,6 +158,11 @@ def test_files_that_are_not_there(tmp_path, names):
 def test_a_list_checks_itself(word):
     with pytest.raises(DataError, match="letters, word 10: "):
         Words("letters", (*"abcdefghij", word))
+
+
+def test_splits_are_cut_below_and_not_rounded():
+    # 21.6 and 24.3 of 27 words; rounded, the first would be 22
+    assert [len(part) for part in split_words(LIST[:27])] == [21, 3, 3]
 
 
 def test_splits_can_be_undone():
@@ -201,8 +210,9 @@ def test_the_names_of_faker(monkeypatch):
         ({"hidden": (4, 4)}, "one hidden layer, so hidden is one size, not 2"),
         ({"batch_size": 1}, "batch_size must be at least 2: BatchNorm takes the variance over the batch"),
         ({"batch_size": 0}, "batch_size must be a whole number of at least 2, not 0"),
-        ({"lr": 0.0}, "lr must be above 0"),
-        ({"lr": math.inf}, "lr must be a finite number"),
+        ({"lr": 0.0}, "lr must be a finite number above 0, not 0.0"),
+        ({"lr": -1}, "lr must be a finite number above 0, not -1"),
+        ({"lr": math.inf}, "lr must be a finite number above 0, not inf"),
         ({"seed": -1}, "a seed is a whole number from 0 to 4294967295"),
         ({"target": "x"}, "target does not belong to names, which takes data"),
         ({"noise": 0.1}, "noise does not belong to names"),
@@ -229,6 +239,12 @@ def test_a_short_list_gets_fewer_steps(names):
     assert (config.context, config.embedding, config.hidden, config.batch_size) == (3, 10, 200, 32)
     assert (config.lr, config.seed, config.window) == (0.1, 42, 1)
     assert small(names, steps=200_000)[0].window == 200
+
+
+def test_no_list_gets_more_steps_than_the_lecture(tmp_path):
+    (tmp_path / "long.txt").write_text("abcdefg\n" * 40_000)
+    config, _ = configure("names", file=str(tmp_path / "long.txt"))  # 36 passes would be 288,000 steps
+    assert (config.steps, config.window) == (200_000, 200)
 
 
 def test_settings_survive_json(names):
@@ -363,6 +379,34 @@ def test_rows_are_means_over_windows(names):
     assert wide.history[0].validation_loss == single.history[0].validation_loss
 
 
+def test_the_loss_on_display_is_smoothed_over_a_hundred_steps(names):
+    trainer = NamesTrainer(*small(names, steps=260, window=1, hidden=4))
+    shown = [trainer.advance().loss for _ in range(260)]
+    expected = 0.0
+    for step, record in enumerate(trainer.history, 1):
+        expected += (record.loss - expected) / min(step, 100)
+        assert shown[step - 1] == pytest.approx(expected, rel=1e-12)
+    assert shown[99] == pytest.approx(sum(record.loss for record in trainer.history[:100]) / 100)
+
+
+@pytest.mark.parametrize(("when", "judged_at"), [(5, 3), (30, 30), (32, 30)])
+def test_the_validation_loss_on_display_survives_resuming(names, tmp_path, no_pictures, monkeypatch, when, judged_at):
+    show = progress.Silent.show
+
+    def stop(self, record):
+        if record.step == when - 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(progress.Silent, "show", stop)
+    train(*small(names), tmp_path / "run")
+    seen = []
+    monkeypatch.setattr(progress.Silent, "show", lambda self, record: seen.append(record))
+    resume(tmp_path / "run")
+    monkeypatch.setattr(progress.Silent, "show", show)
+    rows = (tmp_path / "run/metrics.csv").read_text().splitlines()[1:]
+    assert (seen[0].step, seen[0].validation_loss) == (when, float(rows[judged_at].split(",")[3]))
+
+
 def test_a_compiled_run_has_the_curve_of_the_plain_one(names):
     one, two = (NamesTrainer(*small(names, compile=compiled)) for compiled in (False, True))
     for _ in range(60):
@@ -392,7 +436,7 @@ def test_a_loss_that_runs_away_names_the_step(names, tmp_path, no_pictures, comp
         train(*small(names, lr=1e30, window=1, compile=compiled), tmp_path / "run")
     with pytest.raises(NonFiniteError, match=r"^step \d+: .*smaller --lr than 1e\+30\)$"):
         resume(tmp_path / "run")
-    with pytest.raises(ModelFileError, match="is not finished; finish it with: chainrule train --resume"):
+    with pytest.raises(ModelFileError, match=r"run ran away at step \d+ and has no model; begin a new one with a smaller --lr$"):
         NamesModel.load(tmp_path / "run")
 
 
@@ -419,9 +463,69 @@ def test_a_run_leaves_its_files(names, tmp_path):
     assert f"training loss {final.loss:.4f}" in outcome.result[0]
     assert outcome.train_size == sum(len(word) + 1 for word in parts[0])
     for picture in ("loss.png", "embedding.png"):
-        pixels = __import__("matplotlib.image").image.imread(BytesIO(found[picture]))
-        assert pixels.shape[0] > 400
-        assert len(np.unique(pixels.reshape(-1, pixels.shape[2]), axis=0)) > 50
+        shown = pixels(found[picture])
+        assert shown.shape[0] > 400
+        assert len(np.unique(shown.reshape(-1, shown.shape[2]), axis=0)) > 50
+
+
+def pixels(picture):
+    return __import__("matplotlib.image").image.imread(BytesIO(picture))
+
+
+def test_the_embedding_shows_every_character_apart(monkeypatch):
+    weight = np.random.default_rng(0).normal(size=(27, 4))
+    weight[5:9] = weight[5]  # at one place
+    shown = []
+    monkeypatch.setattr(
+        pictures,
+        "_apart",
+        lambda at, widths, height, apart=pictures._apart: keep(shown, apart(at, widths, height), widths, height),
+    )
+    pictures.embedding(weight, "abcdefghijklmnopqrstuvwxyz", "letters")
+    ((at, widths, height),) = shown
+    gap = abs(at[:, None] - at[None])
+    covers = (gap[..., 0] < 0.9 * (widths[:, None] + widths) / 2) & (gap[..., 1] < 0.9 * height)
+    assert covers.sum() == 27  # each its own
+
+
+def keep(shown, at, widths, height):
+    shown.append((at, widths, height))
+    return at
+
+
+def test_what_no_font_has_is_shown_by_code_and_told(monkeypatch):
+    monkeypatch.setattr(pictures, "_fonts", lambda text: (("DejaVu Sans",), frozenset(set(text) & {"中", "文"})))
+    labels = []
+    monkeypatch.setattr(pictures, "_label", lambda axes, places, texts, families: labels.extend(texts))
+    characters = (" ", "$", ".", "a", "\u0301", "\u200d", "中", "文")
+    weight = np.random.default_rng(0).normal(size=(9, 4))
+    assert pictures.embedding(weight, characters, "n").startswith(PNG)
+    assert labels == ["␣", r"\$", ".", "a", "◌\u0301", "U+200D", "U+4E2D", "U+6587"]
+    assert pictures.embedding_remarks(characters) == [
+        "embedding.png shows 3 characters by code (U+200D, say), as no font here has a sign for them"
+    ]
+    assert pictures.embedding_remarks("abc") == []
+    many = [chr(0x4E00 + i) for i in range(101)]
+    labels.clear()
+    pictures.embedding(np.random.default_rng(0).normal(size=(102, 4)), many, "n")
+    assert labels == []
+    assert pictures.embedding_remarks(many) == [
+        "embedding.png shows the 101 characters as points: so many labels would cover each other"
+    ]
+
+
+def test_fonts_are_found_by_what_they_have():
+    families, without = pictures._fonts("aé中\U000e0fff")
+    assert (families[0], "a" in without, "é" in without) == ("DejaVu Sans", False, False)
+    assert without <= {"中"}  # what is not printable has no sign anyway
+    assert pictures._fonts("\ue123\uf8fe")[0][0] == "DejaVu Sans"
+
+
+def test_a_list_with_signs_that_no_font_has_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(pictures, "_fonts", lambda text: (("DejaVu Sans",), frozenset(set(text) & set("中文"))))
+    (tmp_path / "n.txt").write_text("\n".join(["中文", "文", "ab", "ba", "a"] * 3), encoding="utf-8")
+    outcome = train(*small(tmp_path / "n.txt", steps=3), tmp_path / "run")
+    assert outcome.notes == ["embedding.png shows 2 characters by code (U+4E2D, say), as no font here has a sign for them"]
 
 
 @pytest.mark.parametrize("window", [1, 7])
@@ -575,6 +679,22 @@ def test_a_low_temperature_leaves_the_likeliest(spelled):
     assert len(set(model.sample(50, temperature=50.0, seed=1))) == 50
 
 
+@pytest.mark.parametrize("temperature", [1.0, 0.7, 3.0])
+def test_the_largest_random_number_draws_the_last_token_that_can_be(spelled, temperature):
+    class Largest:
+        def random(self, shape):
+            return np.full(shape, 1 - 2.0**-53)
+
+    model = NamesModel.load(spelled)
+    row = model._spell(temperature, Largest())[0]
+    context = np.zeros(3, int)
+    for place, token in enumerate(row.tolist()[:20]):
+        shares = model.probabilities(context[None], temperature, first=place == 0)[0]
+        assert shares[token + 1 :].sum() < 1e-14
+        assert token or place
+        context = np.array([*context[1:], token])
+
+
 def test_new_words_are_new(spelled):
     model = NamesModel.load(spelled)
     known = words_of_run(spelled, model)
@@ -655,7 +775,7 @@ def test_train_and_sample(run, names, no_pictures):
     code, out, err = run("train", "names", "--data", names, *OPTIONS, "--out", "here")
     assert (code, err) == (0, "")
     assert "names.txt: 29 words of 26 different characters" in out
-    assert "a guess among 27 tokens has loss 3.2958" in out
+    assert "a guess among 27 tokens, the characters and the end of a word, has loss 3.2958" in out
     assert "run folder here, seed 42, numpy engine" in out
     assert re.search(r"^step 60/60  loss \d\.\d{3} on all  validation \d", out, re.MULTILINE)
     assert re.search(r"^training loss \d\.\d{4}, validation loss \d\.\d{4}, test loss \d\.\d{4}$", out, re.MULTILINE)
@@ -690,16 +810,17 @@ def test_train_and_sample(run, names, no_pictures):
         (["train", "name"], "did you mean 'names'?"),
         (["train", "names.txt"], "for a list of words: chainrule train names --data names.txt"),
         (["sample", "absent"], "there is no run absent"),
+        (["sample", "."], ". is not a run, but a folder of runs (moons, run); name one of them, such as moons"),
         (["sample", "runn"], "there is no run runn; did you mean 'run'?"),
         (["sample", "names.txt"], "names.txt is no model of chainrule"),
-        (["sample", "moons"], "moons is no run of names, on moons: it predicts rows of a table"),
+        (["sample", "moons"], "moons is a run on moons, which predicts and does not spell; use: chainrule predict moons FILE"),
         (["sample", "moons/model.safetensors"], "use: chainrule predict moons FILE"),
         (["sample", "run", "-n", "0"], "the number of words must be a whole number of at least 1, not 0"),
         (["sample", "run", "--temperature", "-1"], "the temperature must be a finite number above 0, not -1.0"),
         (["sample", "run", "--temperature", "0"], "the temperature must be a finite number above 0, not 0.0"),
         (["sample", "run", "--seed", "-3"], "a seed is a whole number"),
         (["sample", "run", "--new", "--temperature", "0.001"], "words were new and different, not 20"),
-        (["predict", "run"], "run is a run of names: it spells words and predicts nothing; use: chainrule sample run"),
+        (["predict", "run"], "run is a run of names, which spells and does not predict; use: chainrule sample run"),
         (["predict", "run", "names.txt"], "is a run of names"),
         (["sample", "alone.safetensors", "--new"], "which words are new cannot be told"),
         (["sample"], "missing argument 'RUN'"),
@@ -719,6 +840,30 @@ def test_mistakes_are_one_sentence_and_leave_nothing(run, spelled, names, tmp_pa
     assert re.fullmatch(r"chainrule: .*\n", err), err
     assert words in err
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_words_learned_by_heart_are_remarked(run, tmp_path, no_pictures, monkeypatch):
+    (tmp_path / "few.txt").write_text("\n".join(LIST[:14]))
+    options = ["--hidden", "64", "--steps", "400"]
+    _, out, _ = run("train", "names", "--data", "few.txt", *options, "--out", "here")
+    note = (
+        r"note: on words that it has not seen it does worse than a guess \(loss (\S+)\): it knows its 11 training words by heart"
+    )
+    (guess,) = re.findall(note, out)
+    training, validation = map(float, re.search(r"training loss (\S+), validation loss (\S+),", out).groups())
+    assert training < 1 < float(guess) < validation
+    _, out, _ = run("train", "names", "--data", "few.txt", "--steps", "10", "--out", "there")
+    assert "by heart" not in out
+
+
+def test_resuming_a_finished_run_is_a_sentence(run, names, no_pictures, tmp_path):
+    assert run("train", "names", "--data", names, *OPTIONS, "--out", "here", "--quiet") == (0, "", "")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "here").iterdir()}
+    assert run("train", "--resume", "here") == (0, "the run here has done its 60 steps; --steps N goes on to step N\n", "")
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "here").iterdir()} == before
+    (tmp_path / "here/embedding.png").unlink()
+    assert run("train", "--resume", "here")[0] == 0
+    assert (tmp_path / "here/embedding.png").exists()
 
 
 def test_an_unfinished_run_is_not_sampled(run, names, monkeypatch, no_pictures, tmp_path):

@@ -1,5 +1,6 @@
 """The training loop, run folders, checkpoints and models. The slow parts (processes that are killed) use small nets."""
 
+import contextlib
 import json
 import math
 import os
@@ -28,6 +29,7 @@ from chainrule.train import folder as folders
 from chainrule.train import run as runs
 from chainrule.train.compiling import PAYS_FROM
 from chainrule.train.loop import Record, make_trainer
+from chainrule.train.names import NamesRecord
 from chainrule.train.objectives import OBJECTIVES, SHORT_NAMES, Objective, fitting
 from chainrule.train.remarks import remarks
 from chainrule.train.table import RecordInWords
@@ -78,7 +80,8 @@ def test_moons_by_default_is_the_micrograd_demo():
 @pytest.mark.parametrize(
     ("chosen", "words"),
     [
-        ({"lr": 0.0}, "lr must be above 0"),
+        ({"lr": 0.0}, "lr must be a finite number above 0, not 0.0"),
+        ({"lr": -1}, "lr must be a finite number above 0, not -1"),
         ({"lr": math.nan}, "finite"),
         ({"l2": -1.0}, "l2 must be"),
         ({"steps": 0}, "steps must be a whole number of at least 1"),
@@ -303,7 +306,7 @@ def test_an_update_that_overflows_is_not_made(compiled):
 
 def test_the_last_good_checkpoint_stays(tmp_path, no_pictures):
     out = tmp_path / "run"
-    with pytest.raises(NonFiniteError, match=f"the last good checkpoint, of step 1, is in {out}"):
+    with pytest.raises(NonFiniteError, match=f"the last weights that are finite, after 1 step, are in {out}"):
         train(*quick(lr=1e100, loss="mse", l2=0.0), out, checkpoint_every=1)
     saved = checkpoints.Checkpoint(out / "checkpoint.safetensors")
     assert saved.facts["step"] == 1
@@ -316,7 +319,9 @@ def test_a_domain_error_in_the_loss_names_the_step(monkeypatch, tmp_path):
         return sum(z.log() for z in scores)
 
     monkeypatch.setitem(OBJECTIVES, "max_margin", Objective(loss, ("binary",), lambda k: k))
-    with pytest.raises(DomainError, match=r"step 1: log\(.*x > 0 \(the last good checkpoint, of step 1, .* smaller --lr than 1"):
+    with pytest.raises(
+        DomainError, match=r"step 1: log\(.*x > 0 \(the last weights that are finite, after 1 step, .* smaller --lr than 1"
+    ):
         train(*quick(), tmp_path / "run")
     assert checkpoints.Checkpoint(tmp_path / "run/checkpoint.safetensors").facts["step"] == 1
 
@@ -377,17 +382,20 @@ def test_a_compiled_net_of_tensors_has_the_curve_of_the_plain_one(plane, source,
     assert {x.dtype for x in two.net.state_dict().values()} == {np.dtype(np.float32)}
 
 
-def test_the_program_is_told_of_once_and_its_time_is_no_step_s():
+def test_the_program_is_told_of_once():
     trainer = Trainer(*quick(compile=True))
+    told = []
     display = progress.Silent(12, lambda record, finished: [])
-    began = display.began
+    display.tell = told.append
     running = runs._Run(trainer, Path(), None, progress.Silent, None, None)
     trainer.advance()
     words = r"compiled in \d+ ms: [\d,]+ scalar operations are \d+ array operations; with the gradients they are \d+"
     assert re.fullmatch(words, trainer.compiled.news)
+    news = trainer.compiled.news
     running._tell_news(display)
-    assert display.began == began + trainer.compiled.seconds > began
     trainer.advance()
+    running._tell_news(display)
+    assert told == [news]
     assert trainer.compiled.news == ""
     assert running.notes == []
 
@@ -409,7 +417,7 @@ def test_a_net_that_cannot_be_compiled_is_trained_plain(monkeypatch, tmp_path, n
     def loss(scores, targets):
         return sum((z if z > 0 else -z) for z in scores)
 
-    monkeypatch.setitem(OBJECTIVES, "max_margin", replace(OBJECTIVES["max_margin"], compiled=loss))
+    monkeypatch.setitem(OBJECTIVES, "max_margin", replace(OBJECTIVES["max_margin"], function=loss))
     whole = train(*quick(compile=True), tmp_path / "run", show=progress.Plain)
     words = "not compiled, the plain engine takes the steps: test_train.py:"
     assert [note.startswith(words) for note in whole.notes].count(True) == 1
@@ -760,16 +768,46 @@ def test_signals_save_and_handlers_are_put_back(tmp_path, no_pictures, monkeypat
     assert signal.getsignal(signum) == before
 
 
-def test_a_second_interrupt_does_not_wait(tmp_path, no_pictures, monkeypatch):
-    def impatient(self, record):
+@pytest.mark.parametrize("force", [False, True])
+def test_more_interrupts_do_not_cut_the_saving_short(tmp_path, no_pictures, monkeypatch, capfd, force):
+    if force:
+        train(*quick(), tmp_path / "run")
+
+    seen = []
+
+    def show(self, record):
+        seen.append(record)
         if record.step == 6:
             os.kill(os.getpid(), signal.SIGINT)
-            os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(progress.Silent, "show", impatient)
-    outcome = train(*quick(), tmp_path / "run", checkpoint_every=4)
-    assert (outcome.interrupted, outcome.step) == ("SIGINT", 4)
-    assert checkpoints.Checkpoint(tmp_path / "run/checkpoint.safetensors").facts["step"] == 4
+    def write(path, content):
+        if len(seen) == 7:
+            os.kill(os.getpid(), signal.SIGINT)
+        folders.write(path, content)
+        if len(seen) == 7:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(progress.Silent, "show", show)
+    monkeypatch.setattr(runs, "write", write)
+    before = signal.getsignal(signal.SIGINT)
+    outcome = train(*quick(), tmp_path / "run", checkpoint_every=4, force=force)
+    assert (outcome.interrupted, outcome.step) == ("SIGINT", 7)
+    assert checkpoints.Checkpoint(tmp_path / "run/checkpoint.safetensors").facts["step"] == 7
+    assert signal.getsignal(signal.SIGINT) == before
+    assert capfd.readouterr().err.count("stopping as soon as all that is done is saved") == 1  # of two signals too many
+    assert outcome.replaced == (tmp_path / "run/replaced-run" if force else None)
+
+
+def test_a_late_interrupt_undoes_nothing(tmp_path, no_pictures, monkeypatch):
+    @contextlib.contextmanager
+    def locked(folder):
+        with folders.locked(folder):
+            yield
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(runs, "locked", locked)
+    assert train(*quick(), tmp_path / "run").final is not None
+    assert resume(tmp_path / "run", steps=13).final is not None
 
 
 def test_training_in_a_thread_needs_no_signals(tmp_path, no_pictures):
@@ -852,6 +890,67 @@ def test_resuming_what_is_complete_makes_its_files_again(tmp_path, no_pictures):
     (tmp_path / "run/metrics.csv").write_text("nonsense")
     resume(tmp_path / "run")
     assert files(tmp_path / "run") == before
+
+
+@pytest.mark.parametrize("show", [progress.Silent, progress.Plain, progress.for_terminal])
+def test_resuming_what_is_complete_and_whole_touches_nothing(tmp_path, no_pictures, show):
+    first = train(*quick(test_fraction=0.2), tmp_path / "run")
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in (tmp_path / "run").iterdir()}
+    told = []
+    outcome = resume(tmp_path / "run", show=show, announce=lambda *args: told.append(args))
+    assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in (tmp_path / "run").iterdir()} == before
+    assert (outcome.was_complete, outcome.step, outcome.final, outcome.result, told) == (True, 12, first.final, first.result, [])
+    assert not first.was_complete
+    assert not resume(tmp_path / "run", steps=13, show=show).was_complete
+
+
+@pytest.mark.parametrize("lost", ["model.safetensors", "loss.png", "graph.dot", "heldout.csv", "metrics.csv", "the last row"])
+def test_a_run_that_was_killed_while_it_wrote_its_last_files(tmp_path, no_pictures, capsys, lost):
+    train(*quick(test_fraction=0.2), tmp_path / "run")
+    before = files(tmp_path / "run")
+    if lost == "the last row":
+        path = tmp_path / "run/metrics.csv"
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    else:
+        (tmp_path / "run" / lost).unlink()
+    assert not resume(tmp_path / "run", show=progress.Plain).was_complete
+    assert files(tmp_path / "run") == before
+    assert re.fullmatch(r"step 12/12  loss \S+  accuracy \S+ %\n", capsys.readouterr().out)  # of a speed nothing is known
+
+
+def test_a_run_that_ran_away_says_so_when_its_model_is_asked_for(tmp_path, no_pictures):
+    for again in range(2):
+        with pytest.raises(NonFiniteError):
+            train(*quick(lr=1e100, loss="mse", l2=0.0), tmp_path / "run") if not again else resume(tmp_path / "run")
+        with pytest.raises(
+            ModelFileError, match=r"run ran away at step 1 and has no model; begin a new one with a smaller --lr$"
+        ):
+            Model.load(tmp_path / "run")
+
+
+def test_a_folder_of_runs_is_no_run(tmp_path, no_pictures):
+    with pytest.raises(ModelFileError, match=r"is not a run: it holds no model\.safetensors$"):
+        Model.load(tmp_path)
+    for name in "cab":
+        train(*quick(steps=1), tmp_path / name)
+    with pytest.raises(ModelFileError, match=r"is not a run, but a folder of runs \(a, b, c\); name one of them, such as .*/a$"):
+        Model.load(tmp_path)
+
+
+def test_reading_without_safetensors_is_no_saving(tmp_path, no_pictures, monkeypatch):
+    train(*quick(), tmp_path / "run")
+    monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
+    with pytest.raises(chainrule.errors.MissingDependencyError, match=r"^reading a model needs safetensors"):
+        Model.load(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [("$we_ird", "we_ird"), ("--help", "help"), (".hidden", "hidden"), ("a$", "a"), ("$", "run"), ("é b", "é-b")],
+)
+def test_no_folder_begins_like_an_option(tmp_path, monkeypatch, name, folder):
+    monkeypatch.chdir(tmp_path)
+    assert folders.create(None, name) == Path(f"runs/{folder}-001")
 
 
 def test_a_run_can_be_made_longer(tmp_path, no_pictures):
@@ -1113,6 +1212,34 @@ def test_long_and_many_names_leave_room(recwarn):
     assert not recwarn
 
 
+@pytest.fixture
+def figures(monkeypatch):
+    """The figures that are drawn, instead of their files."""
+    drawn = []
+    monkeypatch.setattr(pictures, "_png", lambda figure: drawn.append(figure) or PNG)
+    return drawn
+
+
+def test_the_mean_of_a_noisy_curve_does_not_lag(figures):
+    losses = [math.exp(-k / 50) for k in range(1500)]
+    pictures.loss_curve([Record(k, x, 0.5, 0.1) for k, x in enumerate(losses)], "accuracy", "n", "t", batches=True)
+    curve, mean = figures[0].axes[0].get_lines()
+    assert curve.get_ydata().tolist() == losses
+    found = mean.get_ydata()
+    assert mean.get_label() == "mean of 75 steps"
+    assert max(a / b for a, b in zip(found, losses, strict=True)) < 1.15
+    assert (found[0], found[-1]) == (losses[0], losses[-1])
+    assert found[700] == pytest.approx(sum(losses[663:738]) / 75)
+
+
+def test_the_first_validation_point_is_joined(figures):
+    judged = [3.3, math.nan, 2.5, math.nan, 2.4, 2.3]
+    rows = [NamesRecord(k, 3.0, 0.1, x) for k, x in enumerate(judged)]
+    pictures.spelling_curve(rows, "n", window=1, guess=3.3)
+    lines = [line for line in figures[0].axes[0].get_lines() if line.get_color() == pictures.COLORS[0]]
+    assert [(line.get_linestyle(), line.get_xdata().tolist()) for line in lines] == [("-", [2, 4, 5]), (":", [0, 2])]
+
+
 def test_a_boundary_lies_where_the_classes_part():
     scores = [[z] for z in (-2.0, 3.0)]
     assert pictures._margins(list(zip(*scores, strict=True))) == [[2.0, -3.0], [-2.0, 3.0]]
@@ -1151,9 +1278,20 @@ def test_plain_lines_are_few_and_regular(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 21
     assert [int(line.split()[1].split("/")[0]) for line in lines] == list(range(0, 1001, 50))
+    assert lines[0] == "step    0/1000  loss 0.5  accuracy 75.0 %"  # after one step nothing is known of the next
     assert lines[-1].startswith("step 1000/1000  loss 0.25  accuracy 100.0 %  0 s left")
     for word in ("step   50/1000", "loss 0.5", "accuracy 75.0 %", " left", "steps/s"):
         assert word in lines[1]
+
+
+def test_the_first_step_does_not_count_for_the_time_left(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    display = progress.Silent(100, lambda record, finished: [])
+    for step, seconds in enumerate([30.0] + [0.5] * 10):
+        now += seconds
+        display.update(records(step + 1)[-1])
+    assert display.parts(records(11)[-1]) == ["step  10/100", "45 s left", "2.00 steps/s"]
 
 
 @pytest.mark.parametrize("width", [10, 30, 60, 120])
@@ -1182,6 +1320,7 @@ def test_the_line_of_a_stopped_run_waits_for_nothing():
         100, RecordInWords("accuracy", True), Console(width=120, force_terminal=True, file=__import__("io").StringIO())
     )
     with display:
+        display.update(records(30)[-1])
         display.update(records(31)[-1])
         assert " left" in display.line().plain
         assert "accuracy 75.0 % on the batch" in display.line().plain
@@ -1204,7 +1343,10 @@ def test_nobody_reads_any_more(monkeypatch):
 def test_every_task_has_a_loss_and_short_names_are_of_losses():
     assert [fitting(task)[0] for task in ("binary", "multiclass", "regression")] == ["max_margin", "cross_entropy", "mse"]
     assert set(SHORT_NAMES.values()) <= set(OBJECTIVES)
-    assert all(objective.function is getattr(nn, name) for name, objective in OBJECTIVES.items())
+    own = {name for name, objective in OBJECTIVES.items() if objective.function is not getattr(nn, name)}
+    assert own == {"cross_entropy"}  # with `take`, so that it can be compiled
+    rows = [[chainrule.Value(x) for x in row] for row in ([1.0, -2.0, 900.0], [0.5, 0.25, 0.0])]
+    assert OBJECTIVES["cross_entropy"].function(rows, [0, 1]).data == nn.cross_entropy(rows, [0, 1]).data
 
 
 @pytest.mark.parametrize(("loss", "told"), [("max_margin", False), ("bce", True), ("mse", False)])

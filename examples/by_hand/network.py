@@ -28,6 +28,13 @@ def words():
     return (NAMES.read_text(encoding="utf-8") if NAMES.exists() else MADE_UP).split()
 
 
+def source():
+    """Which words these are, in words: the numbers that a lesson prints depend on them."""
+    if NAMES.exists():
+        return f"the {len(words()):,} names of {'/'.join(NAMES.parts[-3:])}, beside this repository"
+    return f"{len(words())} words made up for these lessons, as there is no {'/'.join(NAMES.parts[-3:])} beside this repository"
+
+
 def examples(words):
     """Every letter of every word with the three before it: X of shape (rows, 3), Y of shape (rows,), and the alphabet."""
     letters = [".", *sorted(set("".join(words)))]

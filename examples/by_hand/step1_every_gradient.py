@@ -7,7 +7,7 @@ Run me: python examples/by_hand/step1_every_gradient.py
 """
 
 import numpy as np
-from network import EPS, batch, forward, on_tensors
+from network import EPS, batch, forward, on_tensors, source
 
 from chainrule.check import compare
 
@@ -57,6 +57,7 @@ def every_gradient(t, X, Y):
 
 
 if __name__ == "__main__":
+    print(f"learned from {source()}")
     p, X, Y = batch()
     mine = every_gradient(forward(p, X, Y), X, Y)
     engine = vars(on_tensors(p, X, Y))

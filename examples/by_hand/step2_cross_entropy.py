@@ -4,7 +4,7 @@ Run me: python examples/by_hand/step2_cross_entropy.py [picture.png]
 """
 
 import numpy as np
-from network import batch, examples, forward, on_tensors, words
+from network import batch, examples, forward, on_tensors, source, words
 from picture import INK, PULL, PUSH, new_figure, save, wanted
 
 from chainrule.check import compare
@@ -68,4 +68,5 @@ if __name__ == "__main__":
     row = dlogits[0] * len(Y)
     print(f"row 0: the right letter is pulled up with {-row[Y[0]]:.4f}, all others are pushed down with {row[row > 0].sum():.4f}")
     print(f"the largest sum of a row: {abs(dlogits.sum(1)).max():.1e}")
+    print(f"learned from {source()}")
     save(picture(dlogits, X, Y, examples(words()[:2000])[2]), wanted("dlogits"))

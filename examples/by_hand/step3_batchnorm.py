@@ -3,7 +3,7 @@
 Run me: python examples/by_hand/step3_batchnorm.py
 """
 
-from network import batch, forward, on_tensors
+from network import batch, forward, on_tensors, source
 from step1_every_gradient import every_gradient
 
 from chainrule.check import compare
@@ -17,10 +17,12 @@ def batchnorm_gradient(dhpreact, bnraw, bngain, bnvar_inv):
 
 
 if __name__ == "__main__":
+    print(f"learned from {source()}")
     p, X, Y = batch()
     t, engine = forward(p, X, Y), on_tensors(p, X, Y)
     dhpreact = every_gradient(t, X, Y)["hpreact"]
     dhprebn = batchnorm_gradient(dhpreact, t.bnraw, t.bngain, t.bnvar_inv)
     print(compare(dhprebn, engine.hprebn, name="hprebn", root=engine.loss))
-    forgotten = t.bngain * t.bnvar_inv * dhpreact  # as if mean and variance were constants
+    print("and wrong on purpose, as if mean and variance were constants:")
+    forgotten = t.bngain * t.bnvar_inv * dhpreact
     print(compare(forgotten, engine.hprebn, name="hprebn", root=engine.loss))

@@ -4,7 +4,7 @@ Run me: python examples/by_hand/step4_training.py
 """
 
 import numpy as np
-from network import PARAMETERS, examples, forward, on_tensors, parameters, words
+from network import PARAMETERS, examples, forward, on_tensors, parameters, source, words
 from step2_cross_entropy import cross_entropy_gradient
 from step3_batchnorm import batchnorm_gradient
 
@@ -50,6 +50,7 @@ def train(gradients, words, steps=200, n=32, lr=0.1, seed=42):
 
 
 if __name__ == "__main__":
+    print(f"learned from {source()}")
     by_hand, p = train(gradients_by_hand, words())
     by_engine, q = train(gradients_by_engine, words())
     print(f"by hand:     {by_hand[0]:.4f} at first, {sum(by_hand[-50:]) / 50:.4f} over the last 50 steps")

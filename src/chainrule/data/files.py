@@ -84,9 +84,10 @@ def read_rows(path: str | Path, names: Sequence[str] = ()) -> Rows:
     names: column names that are expected; where the first line holds one, it is a header.
     """
     name = "standard input" if str(path) == "-" else Path(path).name
-    rows = list(_split_lines(name, text_of(name, content_of(Path(path), "a CSV file"))))
+    text = text_of(name, content_of(Path(path), "a CSV file"))
+    rows = list(_split_lines(name, text))
     if not rows:
-        raise DataError(f"{name}, line 1: the file is empty")
+        raise DataError(f"{name}, line 1: the file is {'blank' if text else 'empty'}")
     width = len(rows[0].cells)
     for row in rows[1:]:
         if len(row.cells) != width:

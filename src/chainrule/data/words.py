@@ -8,10 +8,11 @@
 >>> X[:3].tolist(), y[:3].tolist()
 ([[0, 0, 0], [0, 0, 1], [0, 1, 3]], [1, 3, 3])
 
-What `read_words` reads: UTF-8 text, one word per line, with or without a byte order mark, any line ends, blank lines
-skipped. Every character is part of the alphabet: letters of any script, accents, hyphens, spaces within a word, capitals apart
-from small letters. Spaces around a word are taken off, and accents are composed (Unicode's NFC), so that one word is spelled
-one way. A word that is there twice counts twice: how often a name is given is worth learning. A tab or another control
+What `read_words` reads: UTF-8 text, one word per line, with or without a byte order mark, any line ends, blank lines skipped.
+Every character is part of the alphabet: letters of any script, accents, hyphens, spaces within a word, capitals apart from small
+letters. So that one word is spelled one way, accents are composed (Unicode's NFC), every kind of space (the no-break space, say)
+becomes the common one, spaces around a word are taken off, and so are byte order marks, which are left in the middle where files
+were joined. A word that is there twice counts twice: how often a name is given is worth learning. A tab or another control
 character is a fault, as it shows that the file is no list of words. Every fault is a DataError of one sentence that names the
 file and the line.
 
@@ -20,6 +21,7 @@ Imports files, prepare and errors; Faker at use.
 
 import hashlib
 import importlib
+import operator
 import random
 import re
 import unicodedata
@@ -120,7 +122,7 @@ class Vocabulary:
 
     @property
     def tokens(self) -> tuple[str, ...]:
-        """What each number is shown as, the boundary as "."."""
+        """What each number is shown as, the boundary as ".", in the lecture's manner; number 0 tells it from a full stop."""
         return (".", *self.characters)
 
     def encode(self, word: str) -> list[int]:
@@ -132,8 +134,17 @@ class Vocabulary:
         return [numbers[character] for character in word]
 
     def decode(self, numbers: Iterable[int]) -> str:
-        """The characters of these numbers; boundaries give nothing."""
-        return "".join(self.characters[i - 1] for i in numbers if i)
+        """The characters of these numbers; boundaries give nothing. InputError for what is no number of a token."""
+        return "".join(self.characters[i - 1] for i in map(self._checked, numbers) if i)
+
+    def _checked(self, number: Any) -> int:
+        try:
+            i = operator.index(number)
+        except TypeError:
+            i = -1
+        if not 0 <= i < len(self):
+            raise InputError(f"the numbers of this vocabulary go from 0 to {len(self) - 1}, so {number!r} stands for nothing")
+        return i
 
 
 def read_words(path: str | Path) -> Words:
@@ -146,15 +157,21 @@ def read_words(path: str | Path) -> Words:
     words = []
     # Not splitlines: that ends lines at signs that no editor counts.
     for line, written in enumerate(re.split(r"\r\n|\r|\n", text), 1):
-        word = unicodedata.normalize("NFC", written).strip()
+        word = _spelled(written)
         fault = _fault(word)
         if fault:
             raise DataError(f"{name}, line {line}: {fault}")
         if word:
             words.append(word)
     if not words:
-        raise DataError(f"{name}: the file is empty: there is no word in it")
+        raise DataError(f"{name}: the file is {'blank' if text else 'empty'}: there is no word in it")
     return Words(name, tuple(words))
+
+
+def _spelled(written: str) -> str:
+    """A line as the word that it is, spelled the one way that it has."""
+    word = unicodedata.normalize("NFC", written.replace("\ufeff", ""))
+    return "".join(" " if unicodedata.category(c) == "Zs" else c for c in word).strip()
 
 
 def _fault(word: str) -> str:

@@ -11,7 +11,8 @@
 0.5
 
 All work on any logits that are numbers: exponentials are shifted so that they cannot overflow. Each raises InputError when
-there are no samples, when there are not as many targets as outputs, and when a target is outside its coding. To add a
+there are no samples, when there are not as many targets as outputs, and when a target is outside its coding; but not where
+the target is an element of an argument of a function that is compiled (`chainrule.compile`), as it has no number yet. To add a
 regulariser, add it: `loss + 1e-4 * l2(model.parameters())`. Left out on purpose: other reductions, weights of classes,
 and targets that are distributions. Imports engine and errors.
 """
@@ -73,14 +74,22 @@ def binary_cross_entropy(logits: Iterable[Any], targets: Iterable[Any]) -> Any:
     pairs = _samples("binary_cross_entropy", logits, targets)
     signs = [_one_of("binary_cross_entropy", i, y, (0.0, 1.0)) for i, (_, y) in enumerate(pairs)]
     zs = [_number(z) for z, _ in pairs]
-    return _mean([(-z if y == 1.0 else z).softplus() for y, z in zip(signs, zs, strict=True)])
+    return _mean([_turned(z, y).softplus() for y, z in zip(signs, zs, strict=True)])
+
+
+def _turned(z: Any, y: Any) -> Any:
+    """-z for class 1 and z for class 0; without a branch where y has no number yet."""
+    if isinstance(y, float):
+        return -z if y == 1.0 else z
+    return z * (1 - 2 * y)
 
 
 def cross_entropy(logits: Iterable[Sequence[Any]], labels: Iterable[Any]) -> Any:
     """Minus the log of the probability softmax(row)[label], averaged over the rows.
 
     logits: one row per sample, with one score per class; no softmax has been applied.
-    labels: the index of the right class of each, from 0.
+    labels: the index of the right class of each, from 0. In a function that is compiled, where labels are an argument, write
+        `-chainrule.take(log_softmax(row), label)` for each sample instead.
 
     >>> round(cross_entropy([[Value(0.0), Value(0.0), Value(1000.0)]], [0]).data, 4)
     1000.0
@@ -204,9 +213,11 @@ def _scores(name: str, row: Any) -> list[Any]:
     return _numbers(row)
 
 
-def _one_of(loss: str, i: int, target: Any, coding: tuple[float, float]) -> float:
-    """The target as a float; an unsigned integer of NumPy could not be negated."""
+def _one_of(loss: str, i: int, target: Any, coding: tuple[float, float]) -> Any:
+    """The target as a float, since an unsigned integer of NumPy could not be negated; or as it is, where it has no number yet."""
     number = target.data if isinstance(target, Node) else target
+    if isinstance(target, Node) and not isinstance(number, float):
+        return target
     if isinstance(number, str) or _is_row(number) or number not in coding:
         raise InputError(f"{loss}: targets are {coding[0]:g} or {coding[1]:g}, but that of sample {i} is {number!r}")
     return float(number)

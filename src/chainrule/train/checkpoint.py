@@ -19,8 +19,8 @@ from chainrule.train.model import load_weights
 WEIGHTS, HISTORY, MEMORY = "weights/", "history/", "memory/"
 
 
-def encode(trainer: Trainer) -> bytes:
-    """The content of checkpoint.safetensors."""
+def encode(trainer: Trainer, *, diverged: bool = False) -> bytes:
+    """The content of checkpoint.safetensors. diverged: whether the next step cannot be done, as numbers run away."""
     weights, fields = modelfile.fold(trainer.net.state_dict()), trainer.record_type._fields
     columns = zip(*trainer.history, strict=True) if trainer.history else [()] * len(fields)
     tensors = {WEIGHTS + name: tensor for name, tensor in weights.items()}
@@ -33,6 +33,8 @@ def encode(trainer: Trainer) -> bytes:
         "fingerprint": trainer.fingerprint,
         "engine": trainer.engine,
     }
+    if diverged:
+        facts[tensorfile.DIVERGED] = trainer.step
     if trainer.compiled is not None and trainer.compiled.executor is not None:
         facts["executor"] = trainer.compiled.executor
     return tensorfile.encode("checkpoint", facts, tensors)

@@ -32,6 +32,7 @@ from chainrule.train import run as training
 from chainrule.train.compiling import PAYS_FROM, why_not
 from chainrule.train.config import BATCH_LR, BATCH_STEPS, NETS, OPTIMIZERS, configure
 from chainrule.train.folder import as_path, write
+from chainrule.train.interrupts import Interrupts
 from chainrule.train.kinds import Report, Trainer
 from chainrule.train.model import Model
 from chainrule.train.names.lists import words_of_run
@@ -135,16 +136,36 @@ Examples:
   chainrule train names --data towns.txt --steps 20000
   chainrule train --resume runs/moons-001"""
 
+_TABLES = "target columns task samples noise test_fraction standardize net activation loss l2 optimizer momentum weight_decay"
+GROUPS = {
+    "Options for names": ("file", "context", "embedding"),
+    "Options for data sets and CSV files": tuple(_TABLES.split()),
+}
+"""The options of `train` that are not for every SOURCE, as its help groups them."""
+
+
+class _Grouped(click.Command):
+    """A command whose help shows the options that are for everything first, then GROUPS."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        special = {name for names in GROUPS.values() for name in names}
+        common = [p.name for p in self.get_params(ctx) if isinstance(p, click.Option) and p.name not in special]
+        for title, names in {"Options": common, **GROUPS}.items():
+            shown = [p.get_help_record(ctx) for p in self.get_params(ctx) if p.name in names]
+            with formatter.section(title):
+                formatter.write_dl([record for record in shown if record is not None])
+
+
 CAN_CHANGE_ON_RESUME = {"resume", "steps", "checkpoint_every", "quiet", "source"}
 
 
-@cli.command(epilog=TRAIN_EPILOG)
+@cli.command(cls=_Grouped, epilog=TRAIN_EPILOG)
 @click.argument("source", required=False)
 @click.option(
     "--data",
     "file",
     metavar="FILE",
-    help="With names: the list of words, one per line.  [default: the English first names of Faker]",
+    help="The list of words, one per line.  [default: the English first names of Faker]",
 )
 @click.option("--target", metavar="COLUMN", help="Column of a CSV file to learn: its name, or its position from 1.")
 @click.option("--columns", callback=_names, metavar="A,B", help="Columns to learn from.  [default: all others]")
@@ -178,10 +199,10 @@ CAN_CHANGE_ON_RESUME = {"resume", "steps", "checkpoint_every", "quiet", "source"
     "--hidden",
     callback=_sizes,
     metavar="N,N",
-    help="Hidden layers; none: a linear model.  [default: 16,16; digits: 64; names: 200]",
+    help="Sizes of hidden layers; none: a linear model. For names one size.  [default: 16,16; digits: 64; names: 200]",
 )
-@click.option("--context", type=int, metavar="N", help="With names: characters seen before the one to tell.  [default: 3]")
-@click.option("--embedding", type=int, metavar="N", help="With names: numbers that stand for a character.  [default: 10]")
+@click.option("--context", type=int, metavar="N", help="Characters seen before the one to tell.  [default: 3]")
+@click.option("--embedding", type=int, metavar="N", help="Numbers that stand for a character.  [default: 10]")
 @click.option(
     "--activation",
     callback=_one_of(*ACTIVATIONS),
@@ -193,7 +214,8 @@ CAN_CHANGE_ON_RESUME = {"resume", "steps", "checkpoint_every", "quiet", "source"
     callback=_one_of(*OBJECTIVES, *SHORT_NAMES),
     metavar="NAME",
     help=f"{_either(fitting('binary'))} for two classes, {_either(fitting('multiclass'))} for more, "
-    f"{_either(fitting('regression'))} for numbers; {_short_names()}.  [default: the first]",
+    f"{_either(fitting('regression'))} for numbers; {_short_names()}.  [default: {fitting('binary')[0]} for two classes; "
+    "lecture: mse; else the only one that fits]",
 )
 @click.option("--l2", type=float, metavar="X", help="Times the sum of squared weights, added to the loss.  [default: 0.0001]")
 @click.option(
@@ -206,8 +228,9 @@ CAN_CHANGE_ON_RESUME = {"resume", "steps", "checkpoint_every", "quiet", "source"
     "--lr",
     type=float,
     metavar="X",
-    help="First learning rate; it falls in a line to a tenth, for names halfway in one step.  [default: adam: 0.02; sgd: 0.1; "
-    f"digits: 0.01; moons, circles: 1.0, or {BATCH_LR:g} with --batch-size]",
+    help="Learning rate of the first step. It falls evenly to a tenth at the last step; for names it stays, and is a tenth in "
+    "the second half.  [default: adam: 0.02; sgd, names: 0.1; digits: 0.01; moons, circles: 1.0, or "
+    f"{BATCH_LR:g} with --batch-size]",
 )
 @click.option("--momentum", type=float, metavar="X", help="Of sgd.  [default: 0]")
 @click.option("--weight-decay", type=float, metavar="X", help="As in PyTorch.  [default: 0; adamw: 0.01]")
@@ -240,7 +263,7 @@ CAN_CHANGE_ON_RESUME = {"resume", "steps", "checkpoint_every", "quiet", "source"
     f"[default: compile runs of {PAYS_FROM['native']} steps and more, which is where it pays]",
 )
 @click.option("--checkpoint-every", type=int, metavar="N", help="Updates between checkpoints.  [default: one every 5 seconds]")
-@click.option("--quiet", is_flag=True, help="Show nothing but errors.")
+@click.option("--quiet", is_flag=True, help="Show nothing but errors, and the run folder where --out does not tell it.")
 @click.pass_context
 def train(ctx: click.Context, /, source: str | None, resume: Path | None, quiet: bool, **options: Any) -> None:
     """Train a net on SOURCE and leave a run folder.
@@ -250,11 +273,11 @@ def train(ctx: click.Context, /, source: str | None, resume: Path | None, quiet:
     whole and repeat; other numbers are a regression, in which a cell of text is a fault.
 
     With names the net learns to spell: from the English first names of Faker, or from --data, a text file with one word per
-    line in any alphabet. Of the options, --context, --embedding, --hidden, --batch-size, --lr, --steps and --seed are for it.
+    line in any alphabet.
 
     The folder gets config.json, heldout.csv, metrics.csv, loss.png, decision_boundary.png (for two features), graph.dot and
     graph.svg (one neuron of scalars) and model.safetensors; of names the words of each part, and embedding.png. Checkpoints are
-    taken on the way: Ctrl-C loses nothing, a crash next to nothing.
+    taken on the way: Ctrl-C saves the step that is done, and a crash loses the last seconds.
     """
     showing: dict[str, Any] = {"checkpoint_every": options.pop("checkpoint_every")}
     if not quiet:
@@ -262,6 +285,10 @@ def train(ctx: click.Context, /, source: str | None, resume: Path | None, quiet:
     if resume is not None:
         _expect_resumable(ctx, source)
         outcome = training.resume(resume, steps=options["steps"], **showing)
+        if outcome.was_complete and not quiet:
+            _say_wrapped(f"the run {outcome.folder} has done its {outcome.steps:,} steps; --steps N goes on to step N")
+        if outcome.was_complete:
+            return
     elif source is None:
         raise InputError(
             "say what to train on: chainrule train moons, chainrule train names, or chainrule train points.csv --target label"
@@ -276,6 +303,8 @@ def train(ctx: click.Context, /, source: str | None, resume: Path | None, quiet:
         _stop_interrupted(outcome, signal.Signals[outcome.interrupted])
     if not quiet:
         _summarize(outcome)
+    elif resume is None and out is None:
+        progress.say(str(outcome.folder))
 
 
 def _expect_resumable(ctx: click.Context, source: str | None) -> None:
@@ -318,11 +347,16 @@ def _say_wrapped(line: str) -> None:
 
 
 def _stop_interrupted(outcome: Outcome, by: signal.Signals) -> NoReturn:
+    with Interrupts():  # an impatient Ctrl-C shall not keep anyone from reading how to go on
+        _tell_interrupted(outcome)
+    raise SystemExit(128 + by)
+
+
+def _tell_interrupted(outcome: Outcome) -> None:
     run = shlex.quote(str(outcome.folder))
     before = f"; until it is complete, the run before is kept in {outcome.replaced}" if outcome.replaced else ""
     go_on = f"go on with: chainrule train --resume {run}"
     _aside(f"chainrule: interrupted{before}; step {outcome.step} of {outcome.steps} is saved, {go_on}")
-    raise SystemExit(128 + by)
 
 
 # ---- predict --------------------------------------------------------------------------------------------------------

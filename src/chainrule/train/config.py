@@ -84,7 +84,7 @@ class Config:
             whole(name, getattr(self, name), least)
         for size in self.hidden:
             whole("hidden", size, 1)
-        for name in ("lr", "l2", "momentum", "weight_decay"):
+        for name in ("l2", "momentum", "weight_decay"):
             not_negative(name, getattr(self, name))
         positive("lr", self.lr)
         yes_or_no("compile", self.compile)

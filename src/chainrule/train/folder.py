@@ -61,7 +61,8 @@ def create(out: Path | None, name: str, *, force: bool = False) -> Path:
     Raises RunError when it exists, or cannot be made, InputError when `out` is empty.
     """
     if out is None:
-        return _next_free(Path("runs"), re.sub(r"[^\w.-]+", "-", name) or "run")
+        # No dash or dot at the front: a command would take the one for an option, a listing would hide the other.
+        return _next_free(Path("runs"), re.sub(r"[^\w.-]+", "-", name).strip("-.") or "run")
     if out.is_file():
         raise RunError(f"{out} is a file; a run needs a folder")
     if out.is_dir() and any(_entries(out)):

@@ -1,5 +1,7 @@
 """Signals that ask a run to stop, noted so that it can stop between two steps: `Interrupts`. Imports nothing of ours."""
 
+import contextlib
+import os
 import signal
 import threading
 from types import FrameType
@@ -7,16 +9,21 @@ from typing import Any, Self
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
+ANSWER = b"\nchainrule: stopping as soon as all that is done is saved; Ctrl-\\ stops at once, without saving\n"
+
 
 class Interrupts:
-    """Within it, Ctrl-C (SIGINT), SIGTERM and SIGHUP only set `received`; a second one acts as it would outside.
+    """Within it, Ctrl-C (SIGINT), SIGTERM and SIGHUP only set `received`, to the first of them.
 
-    A SIGHUP that is ignored, as under nohup, stays so. In a thread other than the main one it does nothing, as Python
-    delivers signals to the main thread alone.
+    An impatient second one, which must not cut short what the first has set going, is answered with a line on standard error.
+    Ctrl-\\ (SIGQUIT) and SIGKILL end the process at once, as always; then the last checkpoint stands. A SIGHUP that is
+    ignored, as under nohup, stays so. In a thread other than the main one it does nothing, as Python delivers signals to the
+    main thread alone.
     """
 
     def __init__(self) -> None:
         self.received: str | None = None
+        self._answered = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -28,14 +35,15 @@ class Interrupts:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._put_back()
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.received = signal.Signals(number).name
-        self._put_back()
-
-    def _put_back(self) -> None:
         while self._before:
             number, handler = self._before.popitem()
-            # A SIGINT that was ignored (a job in the background of a script) must still be able to stop the run at once.
-            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else handler)
+            if handler is not None:  # None: one that Python did not install, and cannot
+                signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.received is None:
+            self.received = signal.Signals(number).name
+        elif not self._answered:
+            self._answered = True
+            with contextlib.suppress(OSError):  # print may be in the middle of another line
+                os.write(2, ANSWER)

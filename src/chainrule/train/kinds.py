@@ -106,6 +106,9 @@ class Report(Protocol):
     def first_files(self) -> Iterator[tuple[str, bytes]]:
         """Names and contents of what is written besides before the first step."""
 
+    def last_names(self) -> list[str]:
+        """The names of those files that `last_files` always writes."""
+
     def last_files(self, records: list[Any], final: Any) -> Iterator[tuple[str, bytes] | str]:
         """Names and contents of what is written at the end, or a sentence for each file that is not."""
 

@@ -82,7 +82,7 @@ class Trainer:
 
         def loss(samples: Any, targets: Any) -> Any:
             outputs = self._outputs(samples)
-            return self._loss(outputs, targets, self.objective.compiled), outputs
+            return self._loss(outputs, targets), outputs
 
         return CompiledStep(loss, [p for _, p in self.parameters], self.optimizer)
 
@@ -174,10 +174,10 @@ class Trainer:
     def _as_scores(self, outputs: Any) -> Any:
         return np.array([as_numbers(output) for output in outputs])
 
-    def _loss(self, outputs: Any, targets: Any, function: Any = None) -> Any:
-        """The loss that is trained; function: instead of that of the objective."""
+    def _loss(self, outputs: Any, targets: Any) -> Any:
+        """The loss that is trained."""
         rows = [[z] if self.objective.rows and not isinstance(z, list) else z for z in outputs]
-        loss = (function or self.objective.function)(rows, targets)
+        loss = self.objective.function(rows, targets)
         return loss + self.config.l2 * nn.l2([p for _, p in self.parameters]) if self.config.l2 else loss
 
     def _number(self, loss: Any) -> float:
@@ -262,7 +262,7 @@ class TensorTrainer(Trainer):
     def _as_scores(self, outputs: Any) -> Any:
         return outputs.data.reshape(outputs.shape[0], -1)
 
-    def _loss(self, outputs: Any, targets: Any, function: Any = None) -> Any:
+    def _loss(self, outputs: Any, targets: Any) -> Any:
         if self.objective.tensors is None:
             raise InputError(f"the loss {self.config.loss} is for nets of scalars alone")
         loss = self.objective.tensors(outputs, targets)

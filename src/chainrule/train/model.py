@@ -137,9 +137,7 @@ class Model:
         path, facts, tensors = tensorfile.read_model(Path(path))
         if facts.get("task") == "names":
             where = path.parent if path.name == tensorfile.MODEL else path
-            raise ModelFileError(
-                f"{where} is a run of names: it spells words and predicts nothing; use: chainrule sample {where}"
-            )
+            raise ModelFileError(f"{where} is a run of names, which spells and does not predict; use: chainrule sample {where}")
         return cls.build(path, facts, tensors)
 
     @classmethod

@@ -20,7 +20,6 @@ class Objective:
     function: of outputs and targets, lists of scalars.
     tensors: the same of a tensor of outputs, shape (N,) or with rows (N, C), and an array of N targets; None where there is
         none.
-    compiled: the same as `function`, to be compiled: targets are then inputs of a program, whose numbers cannot be checked.
     tasks: what it is for: "binary", "multiclass", "regression".
     code: the target for class number k; a regression's targets are taken as they are.
     rows: whether it takes rows of scores, also where there is one.
@@ -33,7 +32,6 @@ class Objective:
     rows: bool = False
     logits: bool = False
     tensors: Callable[[Tensor, Any], Tensor] | None = None
-    compiled: Callable[[Any, Any], Any] | None = None
 
 
 def _max_margin(scores: Tensor, targets: Any) -> Tensor:
@@ -46,40 +44,27 @@ def _binary_cross_entropy(logits: Tensor, targets: Any) -> Tensor:
     return loss
 
 
-def _mean(losses: list[Any]) -> Any:
-    return sum(losses) * (1.0 / len(losses))
-
-
-def _margins(scores: list[Any], targets: list[Any]) -> Any:
-    return _mean([(1 + -y * score).relu() for score, y in zip(scores, targets, strict=True)])
-
-
-def _binary_entropies(logits: list[Any], targets: list[Any]) -> Any:
-    return _mean([(z * (1 - 2 * y)).softplus() for z, y in zip(logits, targets, strict=True)])
-
-
-def _entropies(rows: list[Any], labels: list[Any]) -> Any:
-    return _mean([-take(nn.log_softmax(row), label) for row, label in zip(rows, labels, strict=True)])
+def _cross_entropy(rows: list[Any], labels: list[Any]) -> Any:
+    """That of nn, which picks by Python's subscript: `take` does in a program, too, where labels are no numbers yet."""
+    return sum(-take(nn.log_softmax(row), label) for row, label in zip(rows, labels, strict=True)) * (1.0 / len(rows))
 
 
 OBJECTIVES = {
-    "max_margin": Objective(nn.max_margin, ("binary",), lambda k: 2 * k - 1, tensors=_max_margin, compiled=_margins),
+    "max_margin": Objective(nn.max_margin, ("binary",), lambda k: 2 * k - 1, tensors=_max_margin),
     "binary_cross_entropy": Objective(
         nn.binary_cross_entropy,
         ("binary",),
         lambda k: k,
         logits=True,
         tensors=_binary_cross_entropy,
-        compiled=_binary_entropies,
     ),
     "cross_entropy": Objective(
-        nn.cross_entropy,
+        _cross_entropy,
         ("multiclass",),
         lambda k: k,
         rows=True,
         logits=True,
         tensors=F.cross_entropy,
-        compiled=_entropies,
     ),
     # Scores are decided by their sign, so for a squared error the two classes are -1 and 1.
     "mse": Objective(nn.mse, ("regression", "binary"), lambda k: 2 * k - 1, tensors=F.mse_loss),

@@ -4,11 +4,13 @@ Each function returns the bytes of a file and touches no state of matplotlib's p
 errors, and model, loop beside it; matplotlib at use.
 """
 
+import contextlib
 import copy
 import functools
 import importlib
 import io
 import math
+import unicodedata
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec
@@ -82,9 +84,11 @@ def _curve(axes: Any, steps: Sequence[int], ys: Sequence[float], color: str, lab
         axes.plot(steps, ys, color=color, label=label)
         return
     axes.plot(steps, ys, color=color, alpha=0.3, linewidth=0.8, label=f"{label}, batch")
-    width = max(1, len(ys) // 20)
-    means = [math.fsum(ys[max(0, i - width + 1) : i + 1]) / min(i + 1, width) for i in range(len(ys))]
-    axes.plot(steps, means, color=color, label=f"mean of {width} steps")
+    # The mean of as many steps before as after, and near the ends of fewer: else it would lag behind a curve that falls.
+    half = len(ys) // 40
+    sides = [min(half, i, len(ys) - 1 - i) for i in range(len(ys))]
+    means = [math.fsum(ys[i - side : i + side + 1]) / (2 * side + 1) for i, side in enumerate(sides)]
+    axes.plot(steps, means, color=color, label=f"mean of {2 * half + 1} steps")
 
 
 SMOOTHED = 1000  # steps, as in the lecture
@@ -110,9 +114,9 @@ def spelling_curve(records: Sequence[Any], name: str, *, window: int, guess: flo
         means = [math.fsum(losses[i : i + width]) / width for i in pieces]
         axes.plot(middles, means, color=COLORS[1], label=f"training, mean of {width * window:,} batches")
     judged = [(row.step, row.validation_loss) for row in records if math.isfinite(row.validation_loss)]
-    # The net as drawn is a point by itself: a line to the next would show a slope where nothing was measured.
     axes.plot(*zip(*judged[1:], strict=True), "o-", color=COLORS[0], markersize=4, label="validation")
-    axes.plot(*judged[0], "o", color=COLORS[0], markersize=4)
+    # From the net as drawn it falls in far fewer steps than the line to the next point has, so that is dotted.
+    axes.plot(*zip(*judged[:2], strict=True), "o:", color=COLORS[0], markersize=4, linewidth=1.0)
     axes.plot([final.step], [final.loss], "s", color=COLORS[1], markersize=5, label="training, all of it, at the end")
     axes.axhline(guess, color="gray", linestyle="--", linewidth=1.0, label=f"a guess: {guess:.2f}")
     axes.set_title(f"{_literal(name)}: loss {final.loss:.3f} training, {final.validation_loss:.3f} validation")
@@ -124,10 +128,11 @@ def spelling_curve(records: Sequence[Any], name: str, *, window: int, guess: flo
 
 
 @_without_warnings
-def embedding(weight: Any, tokens: Sequence[str], name: str) -> bytes:
+def embedding(weight: Any, characters: Sequence[str], name: str) -> bytes:
     """embedding.png: the characters where the net has put them, seen from the side from which they differ most.
 
-    weight: one row of numbers per token. The two axes are the first principal components.
+    weight: one row of numbers per token: the boundary, then the characters. The two axes are the first principal components.
+    A character that no font has is shown by its code; `embedding_remarks` tells of that.
     """
     numpy = importlib.import_module("numpy")
     centred = weight - weight.mean(axis=0)
@@ -135,16 +140,99 @@ def embedding(weight: Any, tokens: Sequence[str], name: str) -> bytes:
     places = centred @ directions[:2].T
     places = places if places.shape[1] == 2 else numpy.column_stack([places, numpy.zeros(len(places))])
     share = float((sizes[:2] ** 2).sum() / max((sizes**2).sum(), 1e-300))
+    families, without = _fonts("".join(characters) + name)
     figure = _figure(6.5, 6.0)
     axes = figure.subplots()
-    axes.scatter(places[:, 0], places[:, 1], s=260, color=COLORS[1], alpha=0.25)
-    for token, (x, y) in zip(tokens, places, strict=True):
-        axes.text(x, y, _literal(token) if token.strip() else "␣", ha="center", va="center", fontsize=10)
-    axes.set_title(f"{_literal(name)}: the embedding ({100 * share:.0f} % of its variance)")
+    axes.scatter(places[1:, 0], places[1:, 1], s=9, color=COLORS[1], alpha=0.6)
+    axes.scatter(*places[0], s=30, color=COLORS[0], marker="s", label="the boundary, before and after each word")
+    if len(characters) <= MOST_LABELS:
+        _label(axes, places, [_shown(c, without) for c in characters], list(families))
+    axes.set_title(f"{_literal(name)}: the embedding ({100 * share:.0f} % of its variance)", family=list(families))
     axes.set_xlabel("first principal component")
     axes.set_ylabel("second")
     axes.grid(alpha=0.3)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), frameon=False)
     return _png(figure)
+
+
+MOST_LABELS = 100  # more would cover the picture
+
+
+def embedding_remarks(characters: Sequence[str]) -> list[str]:
+    """What embedding.png does not show as one would like, in a sentence."""
+    if len(characters) > MOST_LABELS:
+        return [f"embedding.png shows the {len(characters):,} characters as points: so many labels would cover each other"]
+    _, without = _fonts("".join(characters))
+    bare = [c for c in characters if _shown(c, without).startswith("U+")]
+    if not bare:
+        return []
+    what = f"{len(bare)} character{'s' * (len(bare) != 1)}"
+    return [f"embedding.png shows {what} by code ({_shown(bare[0], without)}, say), as no font here has a sign for them"]
+
+
+def _shown(character: str, without: frozenset[str]) -> str:
+    """A character as a label; without: those that have no sign."""
+    if character == " ":
+        return "␣"
+    if character in without or not character.isprintable():
+        return f"U+{ord(character):04X}"
+    return _literal("◌" + character if unicodedata.combining(character) else character)
+
+
+@functools.cache
+def _fonts(text: str) -> tuple[tuple[str, ...], frozenset[str]]:
+    """The families of fonts to write a text with, as few as will do, and those of its characters that none of them has."""
+    fonts = importlib.import_module("matplotlib.font_manager")
+    usual = fonts.FontProperties()
+    families, missing = [usual.get_name()], _lacking(fonts.get_font(fonts.findfont(usual)), set(text))
+    for font in fonts.fontManager.ttflist if missing else ():
+        if font.style != "normal" or font.weight not in (400, "normal", "regular") or font.name.startswith("Last"):
+            continue
+        with contextlib.suppress(OSError, RuntimeError):  # a file that is gone, or cannot be read
+            rest = _lacking(fonts.get_font(font.fname), missing)
+            if rest != missing:
+                families.append(font.name)
+                missing = rest
+    return tuple(families), frozenset(missing)
+
+
+def _lacking(font: Any, characters: set[str]) -> set[str]:
+    return {c for c in characters if c.isprintable() and not font.get_char_index(ord(c))}
+
+
+def _label(axes: Any, places: Any, labels: Sequence[str], families: list[str]) -> None:
+    """Write a label beside every place but the first, each where it covers no other, with a line to its place."""
+    numpy = importlib.import_module("numpy")
+    low, high = places.min(axis=0), places.max(axis=0)
+    margin = 0.08 * (high - low) + 1e-9
+    axes.set_xlim(low[0] - margin[0], high[0] + margin[0])
+    axes.set_ylim(low[1] - margin[1], high[1] + margin[1])
+    points = (places - low) / (high - low + 2 * margin) * (400.0, 350.0)  # the axes in points, about
+    size = 10 if len(labels) < 60 and not any(label.startswith("U+") for label in labels) else 7
+    widths = numpy.array([8.0] + [0.75 * size * max(1, len(label.replace("\\", ""))) for label in labels])
+    # Above its place; the boundary, which has no label, is a box at its own.
+    above = numpy.where(numpy.arange(len(points))[:, None] > 0, (0.0, 0.75 * size), 0.0)
+    moved = _apart(points + above, 2.0 + widths, 1.15 * size) - points
+    for label, place, offset in zip(labels, places[1:], moved[1:], strict=True):
+        line = {"arrowstyle": "-", "linewidth": 0.5, "color": "gray"} if math.hypot(*offset) > 1.5 * size else None
+        look = {"ha": "center", "va": "center", "fontsize": size, "family": families, "arrowprops": line}
+        axes.annotate(label, place, offset, textcoords="offset points", **look).set_in_layout(False)
+
+
+def _apart(at: Any, widths: Any, height: float) -> Any:
+    """The middles of boxes, moved so far that none covers another, as far as a hundred rounds of pushing bring them."""
+    numpy = importlib.import_module("numpy")
+    order = numpy.sign(numpy.arange(len(at))[:, None] - numpy.arange(len(at)))  # who goes which way from the same place
+    for _ in range(100):
+        gap = at[:, None] - at[None, :]
+        over = numpy.stack([(widths[:, None] + widths) / 2 - abs(gap[..., 0]), height - abs(gap[..., 1])], axis=-1)
+        covers = (over > 0).all(axis=-1) & (order != 0)
+        if not covers.any():
+            break
+        way = numpy.where(gap == 0, order[..., None], numpy.sign(gap))
+        shorter = over == over.min(axis=-1, keepdims=True)
+        at = at + (0.5 * over * way * shorter * covers[..., None]).sum(axis=1)
+    return at
 
 
 @_without_warnings

@@ -47,6 +47,8 @@ class Silent:
     def update(self, record: Any) -> None:
         """Take note of a step."""
         self.done += 1
+        if self.done == 1:  # the first step has more to do than the others, so their clock begins after it
+            self.began = time.monotonic()
         self.show(record)
 
     def finish(self, record: Any) -> None:
@@ -55,23 +57,24 @@ class Silent:
     def show(self, record: Any) -> None:
         """Show it."""
 
-    def tell(self, line: str, seconds: float = 0.0) -> None:
-        """Say something in a line of its own. seconds: that were spent on it, and not on steps."""
-        self.began += seconds
+    def tell(self, line: str) -> None:
+        """Say something in a line of its own."""
 
     @property
     def speed(self) -> float:
-        """Steps per second since the start, or the resumption, of the run."""
-        return self.done / max(time.monotonic() - self.began, 1e-9)
+        """Steps per second after the first since the start, or the resumption, of the run; 0 while it cannot be told."""
+        return (self.done - 1) / max(time.monotonic() - self.began, 1e-9) if self.done > 1 else 0.0
 
     def parts(self, record: Any) -> list[str]:
-        """The record in words, the most important first."""
-        return [
-            f"step {record.step:>{len(str(self.steps))}}/{self.steps}",
-            *self.words(record, record.step == self.steps),
-            f"{duration((self.steps - record.step) / self.speed)} left",
-            f"{self.speed:,.{0 if self.speed >= 10 else 2}f} steps/s",
-        ]
+        """The record and the pace in words, the most important first."""
+        speed = self.speed
+        left = [f"{duration((self.steps - record.step) / speed)} left"] if speed else []
+        pace = [f"{speed:,.{0 if speed >= 10 else 2}f} steps/s"] if speed else []
+        return [*self.said(record), *left, *pace]
+
+    def said(self, record: Any) -> list[str]:
+        """The record in words."""
+        return [f"step {record.step:>{len(str(self.steps))}}/{self.steps}", *self.words(record, record.step == self.steps)]
 
 
 class Plain(Silent):
@@ -87,9 +90,8 @@ class Plain(Silent):
         if self.done == 1 or record.step % self.every == 0:
             self.finish(record)
 
-    def tell(self, line: str, seconds: float = 0.0) -> None:
+    def tell(self, line: str) -> None:
         """Print the line."""
-        super().tell(line, seconds)
         say(line, self.stream)
 
     def finish(self, record: Any) -> None:
@@ -122,9 +124,8 @@ class Live(Silent):
         """Remember it for the next redrawing."""
         self.record = record
 
-    def tell(self, line: str, seconds: float = 0.0) -> None:
+    def tell(self, line: str) -> None:
         """Print the line above the live one."""
-        super().tell(line, seconds)
         with contextlib.suppress(OSError):
             self.console.print(line, markup=False, highlight=False)
 
@@ -137,9 +138,9 @@ class Live(Silent):
         text = importlib.import_module("rich.text").Text
         if self.record is None:
             return text("" if self.stopped else "starting", no_wrap=True, overflow="ellipsis")
-        line, *others = self.parts(self.record)
         if self.stopped and self.record.step < self.steps:
-            return text("  ".join((line, *others[:2])), no_wrap=True, overflow="ellipsis")
+            return text("  ".join(self.said(self.record)), no_wrap=True, overflow="ellipsis")
+        line, *others = self.parts(self.record)
         room = self.console.width - 1
         for part in others:
             if len(line) + 2 + len(part) > room:

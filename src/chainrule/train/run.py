@@ -58,6 +58,7 @@ class Outcome:
     train_size, test_size: samples. measure_name: "accuracy" or "rmse", for names "loss".
     replaced: where the run is that this one is to replace, until this one is complete; None when there is none.
     notes: one sentence for each file that was not written, and why.
+    was_complete: whether it was resumed with nothing left to do; then no file was touched.
     """
 
     folder: Path
@@ -71,6 +72,7 @@ class Outcome:
     result: list[str] = field(default_factory=list)
     replaced: Path | None = None
     notes: list[str] = field(default_factory=list)
+    was_complete: bool = False
 
 
 def train(
@@ -100,12 +102,13 @@ def train(
     trainer = kind_of(config).trainer(config, points)
     content = checkpoint.encode(trainer)
     folder = create(wanted, config.name, force=force)
-    with locked(folder), _replacing(folder) as replaced:
+    # Interrupts around it all: an impatient Ctrl-C after the saving must not undo it.
+    with Interrupts() as interrupts, locked(folder), _replacing(folder) as replaced:
         # The checkpoint first: from here on the folder is a run that can be resumed.
         write(folder / "checkpoint.safetensors", content)
         running = _Run(trainer, folder, checkpoint_every, show, announce, replaced)
-        _write_first_files(folder, running.report)
-        return running.go()
+        running.write_first_files()
+        return running.go(interrupts)
 
 
 @contextlib.contextmanager
@@ -132,12 +135,12 @@ def resume(
     run: its folder. steps: a new number of steps, for a run that is to go on longer. The learning rate falls over all
     steps, so with more of them it is higher from here on than it was at last, and the end is not that of a run which had
     so many steps from the beginning. The other arguments and the errors are those of `train`; ModelFileError when the
-    checkpoint cannot be used.
+    checkpoint cannot be used. Of a run that is complete nothing is written again, unless a file of it is missing.
     """
     _expect_every(checkpoint_every)
     pictures.require_matplotlib()
     folder = existing(Path(run))
-    with locked(folder):
+    with Interrupts() as interrupts, locked(folder):
         saved = checkpoint.Checkpoint(folder / "checkpoint.safetensors")
         _expect_settings(folder, saved.config)
         config = saved.config if steps is None else replace(saved.config, steps=steps)
@@ -146,12 +149,14 @@ def resume(
             raise InputError(f"{folder} has done {trainer.step} steps already, so steps cannot be {config.steps}")
         replaced = folder / REPLACED
         running = _Run(trainer, folder, checkpoint_every, show, announce, replaced if replaced.is_dir() else None)
-        _write_first_files(folder, running.report)
+        if running.is_complete():
+            return running.as_it_was()
+        running.write_first_files()
         if saved.engine != trainer.engine:
             running.notes.append(f"the run began on the {saved.engine} engine; the last digits may differ from there on")
         if saved.executor is not None and trainer.compiled is not None and saved.executor != trainer.compiled.executor:
             running.notes.append(f"the run began on the {saved.executor} executor; the last digits may differ from there on")
-        return running.go()
+        return running.go(interrupts)
 
 
 class _Run:
@@ -173,31 +178,47 @@ class _Run:
         self.final: Any = None
         self.notes: list[str] = []
 
-    def go(self) -> Outcome:
+    def is_complete(self) -> bool:
+        """Whether all steps are done and every file is there, as far as can be told: metrics.csv is the last one written."""
+        trainer, folder, report = self.trainer, self.folder, self.report
+        if trainer.step < trainer.config.steps or self.replaced is not None:
+            return False
+        try:
+            same = all((folder / name).read_bytes() == content for name, content in report.first_files())
+            lines = (folder / "metrics.csv").read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            return False
+        begun, end = self._lines([*trainer.history, *trainer.unfinished()]), lines.splitlines()[-1:]
+        there = all((folder / name).is_file() for name in ("config.json", *report.last_names()))
+        return same and there and lines.startswith(begun) and end[0].startswith(f"{trainer.step},")
+
+    def as_it_was(self) -> Outcome:
+        """The outcome of a run that is complete."""
+        final = self.trainer.final_record()
+        return self._outcome(self.trainer.step, final=final, result=self.report.result(final), was_complete=True)
+
+    def go(self, interrupts: Interrupts) -> Outcome:
         trainer = self.trainer
         if self.announce is not None:
             self.announce(trainer, self.report, self.folder)
-        with Interrupts() as interrupts:
-            try:
-                # NumPy would warn of a net of tensors that runs away; it is told in a sentence.
-                with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-                    self._steps(interrupts)
-            except KeyboardInterrupt:  # the second Ctrl-C: not even the running step is waited for
-                return self._outcome(self.saved, interrupted="SIGINT")
-            except (NonFiniteError, DomainError) as error:
-                raise type(error)(f"{str(error).rstrip('.')} ({self._what_is_left()})") from error
-            if self.final is None:
-                return self._outcome(trainer.step, interrupted=interrupts.received)
-            return self._finish(self.final)
+        try:
+            # NumPy would warn of a net of tensors that runs away; it is told in a sentence.
+            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+                self._steps(interrupts)
+        except (NonFiniteError, DomainError) as error:
+            raise type(error)(f"{str(error).rstrip('.')} ({self._what_is_left()})") from error
+        if self.final is None:
+            return self._outcome(trainer.step, interrupted=interrupts.received)
+        return self._finish(self.final)
 
     def _what_is_left(self) -> str:
         """Where a run stands that ran away, and how to go on."""
         kept = f"the run that was in {self.folder} before is kept"
         if self.replaced is None:
-            if self.saved < self.trainer.step:
-                with contextlib.suppress(RunError):  # of a full disk, say; then the older checkpoint is the last good one
-                    self._save()
-            kept = f"the last good checkpoint, of step {self.saved}, is in {self.folder}"
+            with contextlib.suppress(RunError):  # of a full disk, say; then the older checkpoint holds the last weights
+                self._save(diverged=True)
+            after = f"{self.saved} step{'s' * (self.saved != 1)}"
+            kept = f"the last weights that are finite, after {after}, are in {self.folder}"
         return f"{kept}; a run keeps its learning rate, so begin a new one with a smaller --lr than {self.trainer.config.lr:g}"
 
     def _steps(self, interrupts: Interrupts) -> None:
@@ -227,7 +248,7 @@ class _Run:
         """What came of compiling, once."""
         compiled = self.trainer.compiled
         if compiled is not None and compiled.news:
-            display.tell(compiled.news, compiled.seconds)
+            display.tell(compiled.news)
             if compiled.refused:
                 self.notes.append(compiled.news)
             compiled.news = ""
@@ -237,23 +258,29 @@ class _Run:
             return self.trainer.step - self.saved >= self.every
         return time.monotonic() - self.saved_at >= SECONDS
 
-    def _save(self) -> None:
-        write(self.folder / "checkpoint.safetensors", checkpoint.encode(self.trainer))
+    def _save(self, *, diverged: bool = False) -> None:
+        write(self.folder / "checkpoint.safetensors", checkpoint.encode(self.trainer, diverged=diverged))
         self.saved, self.saved_at = self.trainer.step, time.monotonic()
 
     def _finish(self, final: Any) -> Outcome:
         trainer, folder, report = self.trainer, self.folder, self.report
         records = [*trainer.history, *trainer.unfinished(), final]
-        write(folder / "metrics.csv", self._lines(records).encode())
         for file in report.last_files(records, final):
             if isinstance(file, str):
                 self.notes.append(file)
             else:
                 write(folder / file[0], file[1])
+        write(folder / "metrics.csv", self._lines(records).encode())
         if self.replaced is not None:
             discard(folder)
             self.replaced = None
         return self._outcome(trainer.step, final=final, result=report.result(final))
+
+    def write_first_files(self) -> None:
+        """config.json and what says on which data: what is used, and what is not."""
+        write(self.folder / "config.json", (json.dumps(self.report.settings(), indent=2) + "\n").encode())
+        for name, content in self.report.first_files():
+            write(self.folder / name, content)
 
     def _lines(self, records: list[Any]) -> str:
         return "\n".join([self.report.header(), *map(self.report.row, records), ""])
@@ -276,13 +303,6 @@ class _Run:
 def _expect_every(checkpoint_every: int | None) -> None:
     if checkpoint_every is not None and checkpoint_every < 1:
         raise InputError(f"checkpoint_every must be at least 1 step, not {checkpoint_every!r}")
-
-
-def _write_first_files(folder: Path, report: Report) -> None:
-    """config.json and what says on which data: what is used, and what is not."""
-    write(folder / "config.json", (json.dumps(report.settings(), indent=2) + "\n").encode())
-    for name, content in report.first_files():
-        write(folder / name, content)
 
 
 def _expect_settings(folder: Path, config: Settings) -> None:

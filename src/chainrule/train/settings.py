@@ -73,9 +73,8 @@ def not_negative(name: str, x: Any) -> None:
 
 def positive(name: str, x: Any) -> None:
     """InputError unless it is a finite number above 0."""
-    not_negative(name, x)
-    if x == 0:
-        raise InputError(f"{name} must be above 0, or nothing is learned")
+    if isinstance(x, bool) or not isinstance(x, (int, float)) or not math.isfinite(x) or x <= 0:
+        raise InputError(f"{name} must be a finite number above 0, not {x!r}")
 
 
 def seed(x: Any) -> None:

@@ -92,6 +92,12 @@ class TableReport:
         if self.trainer.test is not None:
             yield "heldout.csv", _as_csv(self.trainer.test).encode()
 
+    def last_names(self) -> list[str]:
+        """Those of the files of `last_files` that these data and this net have."""
+        boundary = ["decision_boundary.png"] if len(self.trainer.train.columns) == 2 else []
+        graph = ["graph.dot"] if self.trainer.model.kind == "scalar" else []
+        return ["model.safetensors", "loss.png", *boundary, *graph]
+
     def last_files(self, records: list[Record], final: Record) -> Iterator[tuple[str, bytes] | str]:
         """The model and its pictures."""
         trainer, columns = self.trainer, len(self.trainer.train.columns)

@@ -4,8 +4,10 @@ Models and checkpoints are such files. They are written in one piece (folder.py)
 disagree; they are never pickle, so reading one runs no code. Imports errors; safetensors at use.
 """
 
+import contextlib
 import importlib
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from chainrule.errors import MissingDependencyError, ModelFileError
 
 KEY = "chainrule"
 MODEL, CHECKPOINT = "model.safetensors", "checkpoint.safetensors"
+DIVERGED = "diverged"
+"""The fact of a checkpoint that tells at which step the run ran away; a run that did not has none."""
 VERSION = 1
 
 Tensors = dict[str, npt.NDArray[Any]]
@@ -29,13 +33,13 @@ def encode(kind: str, facts: dict[str, Any], tensors: Tensors) -> bytes:
     """
     header = json.dumps({"kind": kind, "version": VERSION, **facts}, ensure_ascii=False)
     # One key only: the format keeps no order among several, and equal runs shall have equal files.
-    content: bytes = _safetensors("numpy").save(tensors, metadata={KEY: header})
+    content: bytes = _safetensors("saving").save(tensors, metadata={KEY: header})
     return content
 
 
 def read(path: Path, kind: str) -> tuple[dict[str, Any], Tensors]:
     """Facts and tensors of a file of that kind; ModelFileError in one sentence for any other file."""
-    package = _safetensors("numpy")
+    package = _safetensors("reading")
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -57,13 +61,28 @@ def read_model(path: Path) -> tuple[Path, dict[str, Any], Tensors]:
     Raises ModelFileError for a file that is missing, truncated or foreign, and for a run that is not finished.
     """
     if path.is_dir():
+        if not (path / MODEL).exists():
+            raise ModelFileError(_why_no_model(path))
         path = path / MODEL
-        if not path.exists() and path.with_name(CHECKPOINT).exists():
-            raise ModelFileError(f"the run {path.parent} is not finished; finish it with: chainrule train --resume {path.parent}")
     facts, tensors = read(path, "model")
     if not isinstance(facts.get("model"), dict):
         raise ModelFileError(f"{path}: the description of the model cannot be read: it is missing")
     return path, facts["model"], tensors
+
+
+def _why_no_model(folder: Path) -> str:
+    """Why there is no model in a folder, and what to do."""
+    if (folder / CHECKPOINT).exists():
+        facts, _ = read(folder / CHECKPOINT, "checkpoint")
+        if DIVERGED in facts:
+            return f"the run {folder} ran away at step {facts[DIVERGED]} and has no model; begin a new one with a smaller --lr"
+        return f"the run {folder} is not finished; finish it with: chainrule train --resume {shlex.quote(str(folder))}"
+    with contextlib.suppress(OSError):
+        runs = sorted(x.name for x in folder.iterdir() if (x / MODEL).exists() or (x / CHECKPOINT).exists())
+        if runs:
+            shown = ", ".join(runs[:5]) + (f" and {len(runs) - 5} more" if len(runs) > 5 else "")
+            return f"{folder} is not a run, but a folder of runs ({shown}); name one of them, such as {folder / runs[0]}"
+    return f"{folder} is not a run: it holds no {MODEL}"
 
 
 def _facts(path: Path, kind: str, metadata: Any) -> dict[str, Any]:
@@ -86,10 +105,10 @@ def _checked(path: Path, tensors: Tensors) -> Tensors:
     return tensors
 
 
-def _safetensors(module: str) -> Any:
+def _safetensors(job: str) -> Any:
     try:
-        return importlib.import_module(f"safetensors.{module}")
+        return importlib.import_module("safetensors.numpy")
     except ImportError:
         raise MissingDependencyError(
-            "saving a model needs safetensors; install it with: pip install 'chainrule[train]'"
+            f"{job} a model needs safetensors; install it with: pip install 'chainrule[train]'"
         ) from None

@@ -135,8 +135,8 @@ class NamesModel:
         for place in range(self.context, tokens.shape[1]):
             before = tokens[going, place - self.context : place]
             limits = np.cumsum(self.probabilities(before, temperature, first=place == self.context), axis=1)
-            end = limits[:, -1:]
-            drawn = np.minimum(generator.random((TOGETHER, 1))[going] * end, np.nextafter(end, 0.0))
+            # Below the end also where that is not quite 1: `random` is below 1 by more than the rounding of the product.
+            drawn = generator.random((TOGETHER, 1))[going] * limits[:, -1:]
             tokens[going, place] = (limits > drawn).argmax(axis=1)
             going = going[tokens[going, place] != 0]
             if not going.size:
@@ -218,11 +218,8 @@ class NamesModel:
         path, facts, tensors = tensorfile.read_model(Path(path))
         if facts.get("task") != "names":
             where = path.parent if path.name == tensorfile.MODEL else path
-            on = f", on {facts['data']}" if isinstance(facts.get("data"), str) else ""
-            raise ModelFileError(
-                f"{where} is no run of names{on}: it predicts rows of a table and spells nothing; "
-                f"use: chainrule predict {where} FILE"
-            )
+            on = f" on {facts['data']}" if isinstance(facts.get("data"), str) else " on a table"
+            raise ModelFileError(f"{where} is a run{on}, which predicts and does not spell; use: chainrule predict {where} FILE")
         try:
             sizes = {name: facts[name] for name in ("context", "embedding", "hidden")}
             vocabulary = data.Vocabulary(tuple(facts["characters"]))

@@ -22,6 +22,11 @@ class NamesReport:
     def __init__(self, trainer: NamesTrainer) -> None:
         self.trainer = trainer
 
+    @property
+    def guess(self) -> float:
+        """The loss of a fair guess."""
+        return math.log(len(self.trainer.model.vocabulary))
+
     def header(self) -> str:
         """The names of the columns."""
         return ",".join(NamesRecord._fields)
@@ -51,19 +56,24 @@ class NamesReport:
             f"MLP of {config.context} characters, embedding {config.embedding}, hidden {config.hidden} with BatchNorm, {count:,} "
             f"parameters, sgd, batch {config.batch_size}, lr {config.lr:g}, from step {math.ceil(config.steps / 2):,} on "
             f"{trainer.rate(config.steps):g}",
-            f"a guess among {len(model.vocabulary)} tokens has loss {math.log(len(model.vocabulary)):.4f}",
+            f"a guess among {len(model.vocabulary)} tokens, the characters and the end of a word, has loss {self.guess:.4f}",
         ]
 
     def result(self, final: NamesRecord) -> list[str]:
         """The losses of all parts, and a few words that the net makes up."""
         trainer = self.trainer
-        losses = ", ".join(f"{part} loss {loss:.4f}" for part, loss in trainer.model.losses.items())
+        said = [", ".join(f"{part} loss {loss:.4f}" for part, loss in trainer.model.losses.items())]
+        if final.validation_loss > self.guess > final.loss:
+            said.append(
+                f"note: on words that it has not seen it does worse than a guess (loss {self.guess:.4f}): it knows its "
+                f"{len(trainer.parts['training'])} training words by heart; a longer list helps, or fewer --steps"
+            )
         known = frozenset(word for part in trainer.parts.values() for word in part)
         try:
             words = trainer.model.sample(SHOWN, seed=trainer.config.seed, new=known)
         except RunError:  # a tiny list, learned by heart
-            return [losses]
-        return [losses, f"it makes up: {', '.join(words)}"]
+            return said
+        return [*said, f"it makes up: {', '.join(words)}"]
 
     def settings(self) -> dict[str, Any]:
         """Every choice of the run."""
@@ -76,10 +86,15 @@ class NamesReport:
         for part, words in self.trainer.parts.items():
             yield file_of(part), encode_words(words)
 
+    def last_names(self) -> list[str]:
+        """All of the files of `last_files`."""
+        return ["model.safetensors", "loss.png", "embedding.png"]
+
     def last_files(self, records: list[NamesRecord], final: NamesRecord) -> Iterator[tuple[str, bytes] | str]:
         """The model and its pictures."""
         trainer, model = self.trainer, self.trainer.model
         yield "model.safetensors", model.encode()
-        guess = math.log(len(model.vocabulary))
-        yield "loss.png", pictures.spelling_curve(records, model.data, window=trainer.config.window, guess=guess)
-        yield "embedding.png", pictures.embedding(model.net[0].weight.data, model.vocabulary.tokens, model.data)
+        yield "loss.png", pictures.spelling_curve(records, model.data, window=trainer.config.window, guess=self.guess)
+        characters = model.vocabulary.characters
+        yield "embedding.png", pictures.embedding(model.net[0].weight.data, characters, model.data)
+        yield from pictures.embedding_remarks(characters)
