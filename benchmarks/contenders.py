@@ -1,11 +1,12 @@
-"""The asking side of worker.py and training.py: start contenders, put questions to them in turn, sum up what they say."""
+"""The asking side of the workers: start contenders, put questions to them in turn, sum up what they say."""
 
+import contextlib
 import json
 import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,6 +15,7 @@ from benchmarks.report import Row
 
 ROOT = Path(__file__).parent.parent
 ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM")}
+ONE_THREAD["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 
 
 class MeasurementError(Exception):
@@ -26,23 +28,40 @@ def environment(contender: str) -> dict[str, str]:
     return inherited | ({"CHAINRULE_PURE": "1"} if contender == "pure" else {})
 
 
+@contextlib.contextmanager
+def _on_one_processor(wanted: bool) -> Iterator[None]:
+    """What is started meanwhile stays on one processor, where the system can do that (macOS cannot)."""
+    before = os.sched_getaffinity(0) if wanted and hasattr(os, "sched_setaffinity") else set()
+    if before:
+        os.sched_setaffinity(0, {max(before)})
+    try:
+        yield
+    finally:
+        if before:
+            os.sched_setaffinity(0, before)
+
+
 class Contender:
     """A running worker; a context manager, so that it ends with the measurement.
 
-    name: for worker.py "micrograd", "native" or "pure"; for training.py "chainrule", "torch" or "autograd". worker: the module
-    that answers. Raises MeasurementError when it is not there.
+    name: for worker.py "micrograd", "native" or "pure"; for training.py "chainrule", "torch" or "autograd"; for compiled.py
+    those of its PROGRAMS. worker: the module that answers. threads: "one" asks libraries for one thread, "pinned" also gives the
+    process one processor only, "all" leaves them alone (default: "all" for worker.py, else "one").
+    Raises MeasurementError when it is not there.
     """
 
-    def __init__(self, name: str, worker: str = "benchmarks.worker") -> None:
+    def __init__(self, name: str, worker: str = "benchmarks.worker", threads: str = "") -> None:
         self.name = name
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", worker, name],
-            cwd=ROOT,
-            env=environment(name) | ({} if worker == "benchmarks.worker" else ONE_THREAD),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        threads = threads or ("all" if worker == "benchmarks.worker" else "one")
+        with _on_one_processor(threads == "pinned"):
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", worker, name],
+                cwd=ROOT,
+                env=environment(name) | ({} if threads == "all" else ONE_THREAD),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
         self.version: str = self._read()["version"]
 
     def _read(self) -> dict[str, Any]:

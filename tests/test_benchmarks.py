@@ -3,6 +3,8 @@
 import importlib.metadata
 import importlib.util
 import json
+import math
+import os
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -10,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks import engine, networks, report, training, worker
+from benchmarks import compile as compile_rows
+from benchmarks import compiled, engine, networks, report, training, worker
 from benchmarks.__main__ import BENCHMARKS, main
 from benchmarks.contenders import MeasurementError, summary
 from benchmarks.report import Row
@@ -351,3 +354,204 @@ def test_without_a_peer_a_row_says_what_to_install(monkeypatch, capsys):
     row = training.compared(there, "x", ours="names", theirs=("torch", "names"), target=1, steps=1, rounds=1)
     assert (row.figure, row.problem) == (None, "torch is gone; install it")
     capsys.readouterr()
+
+
+# ---- the compiler ----------------------------------------------------------------------------------------------------
+
+COMPILE_ROWS = {
+    "moons_micrograd": (50_000, "at least"),
+    "moons_torch": (12, "at least"),
+    "moons_jax": (2, "at least"),
+    "compile_moons": (1.5, "at most"),
+    "compile_large": (25, "at most"),
+    "names_torch": (5, "at least"),
+    "names_jax": (1.3, "at least"),
+    "names_lifted": (80, "at most"),
+    "names_scalars": (2, "at most"),
+    "training": (5, "at least"),
+    "mlp": (1.05, "at most"),
+    "gpt": (20, "at least"),
+    "options": (1, "at least"),
+    "call": (3, "at most"),
+}
+
+
+@pytest.fixture(scope="module")
+def quickly_compiled():
+    """One quick run of the benchmark of the compiler."""
+    done = benchmarks("compile", "--quick")
+    return done, json.loads(done.stdout.splitlines()[-1])
+
+
+def test_the_rows_of_the_compiler(quickly_compiled):
+    done, found = quickly_compiled
+    assert {row["name"]: (row["target"], row["goal"]) for row in found["rows"]} == COMPILE_ROWS
+    for each in found["rows"]:
+        if each["figure"] is None:  # a peer is not there
+            assert "pip install" in each["problem"]
+        else:
+            assert each["figure"] > 0
+    assert done.returncode == (0 if all(each["figure"] is not None for each in found["rows"]) else 1)
+
+
+@pytest.mark.parametrize("name", ["moons_micrograd", "moons_torch", "moons_jax", "names_torch", "names_jax", "gpt", "mlp"])
+def test_the_ratio_is_that_of_our_median_and_the_fastest_of_theirs(quickly_compiled, name):
+    measured = row(quickly_compiled[1], name)
+    *theirs, ours = [times["median"] for times in measured["details"]["microseconds"].values()]
+    assert len(theirs) == {"moons_jax": 2, "names_jax": 2, "mlp": 2}.get(name, 1)
+    assert measured["figure"] == pytest.approx(ours / min(theirs) if measured["goal"] == "at most" else min(theirs) / ours)
+
+
+def test_the_loops_that_are_compiled_are_those_of_the_demo(quickly_compiled):
+    assert row(quickly_compiled[1], "compile_moons")["details"]["nodes"] == 65_818
+    first = row(quickly_compiled[1], "moons_micrograd")["details"]["first_steps"]
+    assert first["chainrule moons"]["losses"][0] == pytest.approx(0.8958441028683222)
+    assert first["chainrule moons"]["losses"] == pytest.approx(first["micrograd moons"]["losses"], rel=1e-9)
+    large = row(quickly_compiled[1], "compile_large")
+    assert large["holds"] == (large["details"]["growth"] <= large["details"]["growth_limit"])
+    assert large["details"]["nodes"] > 130_000
+
+
+def test_a_run_of_training_is_extrapolated_and_says_so(quickly_compiled):
+    measured = row(quickly_compiled[1], "training")
+    details = measured["details"]
+    extras = details["extras"]
+    besides = extras["first"] + 20 * extras["judged"] + extras["final"]
+    ours, theirs = (details["microseconds"][who]["median"] * 0.2 for who in ("chainrule", "torch"))
+    assert details["seconds"] == pytest.approx({"chainrule": ours + besides, "torch": theirs})
+    assert measured["figure"] == pytest.approx(theirs / (ours + besides))
+    assert "EXTRAPOLATED" in measured["what"]
+
+
+def test_of_several_measurements_of_options_the_worst_counts(quickly_compiled):
+    measured = row(quickly_compiled[1], "options")
+    each = [found["figure"] for found in measured["details"].values()]
+    assert len(each) == 4
+    assert measured["figure"] == min(each)
+
+
+def stepped(contender, program):
+    """The first losses, and every parameter after them."""
+    made = compiled.PROGRAMS[contender]()[program]()
+    losses = [float(np.mean(made.step(*batch))) for batch in (made.first or made.batches)[:3]]
+    return losses, [np.array(p) for p in made.parameters()]
+
+
+@pytest.mark.parametrize(
+    ("mine", "contender", "yours", "rtol"),
+    [
+        ("moons", "micrograd", "moons", 1e-12),
+        ("moons", "torch", "moons", 1e-12),
+        ("moons", "jax", "moons", 1e-12),
+        ("moons", "jax", "moons_kept", 1e-12),
+        ("names", "torch", "names", 1e-4),
+        ("names", "jax", "names", 1e-4),
+        ("names", "jax", "names_kept", 1e-4),
+        ("names_scalars_4", "chainrule", "names_plain_4", 1e-4),
+        ("training", "torch", "training", 1e-4),
+        ("mlp", "torch", "mlp", 1e-3),
+        ("mlp", "numpy", "mlp", 1e-3),
+        ("gpt", "chainrule", "gpt_plain", 1e-9),
+        ("options", "jax", "options", 1e-9),
+        ("options_one_market", "jax", "options_one_market", 1e-9),
+    ],
+)
+def test_contenders_compute_the_same(monkeypatch, mine, contender, yours, rtol):
+    pytest.importorskip(contender, reason=f"the peer of this comparison is {contender}")
+    if mine.startswith("options"):
+        few = compiled.options(1000)
+        monkeypatch.setattr(compiled, "options", lambda count=1000: few)
+    losses, parameters = stepped("chainrule", mine)
+    their_losses, theirs = stepped(contender, yours)
+    assert losses == pytest.approx(their_losses, rel=rtol)
+    largest = max(np.abs(each).max() for each in theirs)  # some are 0 but for rounding: the bias in front of BatchNorm
+    for ours, other in zip(parameters, theirs, strict=True):
+        np.testing.assert_allclose(ours, other, rtol=rtol, atol=rtol * largest)
+
+
+def test_prices_and_slopes_are_those_of_black_and_scholes():
+    S, K, r, sigma, T = arguments = compiled.options(1000)
+    below = np.vectorize(lambda x: (1 + math.erf(x / 2**0.5)) / 2)
+    d = (np.log(S / K) + (r + sigma**2 / 2) * T) / (sigma * T**0.5)
+    price = S * below(d) - K * np.exp(-r * T) * below(d - sigma * T**0.5)
+    made = compiled.options_compiled(arguments)
+    np.testing.assert_allclose(made.step(), price, atol=1e-4)
+    delta, by_strike, rho, vega, _ = made.parameters()
+    bell = np.exp(-d * d / 2) / (2 * math.pi) ** 0.5
+    np.testing.assert_allclose(delta, below(d), atol=1e-4)
+    np.testing.assert_allclose(by_strike, -np.exp(-r * T) * below(d - sigma * T**0.5), atol=1e-4)
+    np.testing.assert_allclose(rho, K * T * np.exp(-r * T) * below(d - sigma * T**0.5), atol=1e-2)
+    np.testing.assert_allclose(vega, S * bell * T**0.5, atol=1e-2)
+
+
+class Scripted:
+    """A contender that answers from a script, and notes what it is asked."""
+
+    version = "1"
+
+    def __init__(self, log, name, losses, seconds):
+        self.log, self.name, self.losses, self.seconds = log, name, losses, seconds
+
+    def ask(self, do, program, count=0):
+        self.log.append((self.name, do, count))
+        return {"losses": self.losses, "moved": [1.0]} if do == "first_steps" else self.seconds * count
+
+
+def test_sides_are_asked_in_turn_in_turns_of_equal_length():
+    log = []
+    there = {"chainrule": Scripted(log, "chainrule", [2.0], 0.001), "torch": Scripted(log, "torch", [2.0], 0.05)}
+    ours, theirs = compile_rows.Side("chainrule", "x"), compile_rows.Side("torch", "x")
+    times = compile_rows.Times(there, [ours, theirs], 2, 1e-9)
+    assert log[-4:] == [("chainrule", "steps", 100), ("torch", "steps", 2)] * 2
+    assert times.compared([theirs])["figure"] == pytest.approx(50)
+    assert times.compared([theirs], at_most=True)["figure"] == pytest.approx(1 / 50)
+
+
+def test_of_contenders_that_differ_there_is_no_figure():
+    there = {"chainrule": Scripted([], "chainrule", [2.0], 1), "torch": Scripted([], "torch", [2.0001], 1)}
+    ours, theirs = compile_rows.Side("chainrule", "x"), compile_rows.Side("torch", "x")
+    times = compile_rows.Times(there, [ours, theirs], 1, 1e-9)
+    found = compile_rows.against(times, "torch", [theirs], "x", "x", 1)
+    assert found.figure is None
+    assert "different things" in found.problem
+    assert compile_rows.Times(there, [ours, theirs], 1, 1e-3).compared([theirs])["figure"] == 1
+    assert compile_rows.Times(there, [ours, theirs], 1, 1e-9, unlike=[theirs]).compared([theirs])["figure"] == 1
+
+
+def test_without_jax_its_rows_say_what_to_install(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert compiled.introduce("jax") == {"missing": "jax is not installed; install it with: pip install jax"}
+    gone = MeasurementError("jax is gone; install it")
+    there = {name: Scripted([], name, [2.0], 1) for name in ("chainrule", "micrograd", "torch")} | {"jax": gone}
+    rows = {row.name: row for row in compile_rows.moons(there, quick=True)}
+    assert [rows[f"moons_{peer}"].figure for peer in ("micrograd", "torch", "jax")] == [1, 1, None]
+    assert rows["moons_jax"].problem == "jax is gone; install it"
+    assert compile_rows.options(there, there, 1).problem == "jax is gone; install it"
+
+
+def test_a_program_that_fails_costs_its_own_row_alone():
+    with compile_rows.Contender("numpy", "benchmarks.compiled", "pinned") as contender:
+        with pytest.raises(MeasurementError, match="numpy fails: KeyError: 'none'"):
+            contender.ask("first_steps", program="none")
+        assert len(contender.ask("first_steps", program="mlp")["losses"]) == 3
+
+
+def test_more_time_per_node_in_a_large_graph_is_not_linear():
+    few, many = ([{"seconds": cpu, "cpu": cpu, "nodes": nodes}] for cpu, nodes in ((1.0, 1000), (12.0, 10_000)))
+    assert compile_rows._linear(few, many)["holds"]
+    many[0]["cpu"] = 16.0
+    assert not compile_rows._linear(few, many)["holds"]
+
+
+def test_more_samples_are_the_same_loss_of_more_nodes():
+    counts = [len(inputs_first(compiled.moons_names(n)["loss"]())) for n in (100, 200)]
+    assert counts[0] == 65_818
+    assert counts[1] - counts[0] == pytest.approx(65_818, rel=0.02)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system does not bind processes to processors")
+def test_a_pinned_contender_has_one_processor():
+    with compile_rows.Contender("numpy", "benchmarks.compiled", "pinned") as pinned:
+        assert len(os.sched_getaffinity(pinned._process.pid)) == 1
+    with compile_rows.Contender("numpy", "benchmarks.compiled", "all") as free:
+        assert os.sched_getaffinity(free._process.pid) == os.sched_getaffinity(0)

@@ -103,7 +103,8 @@ def recorded(
             "the function draws random numbers, so it does not do the same twice; draw before the call and pass what was drawn "
             "as an argument"
         )
-    captured = [leaf for leaf in one.leaves() if leaf in two.leaves()]
+    again = two.leaves()
+    captured = [leaf for leaf in one.leaves() if leaf in again]
     places = {leaf: Leaf(CAPTURED, i) for i, leaf in enumerate(captured)}
     if any(leaf in one.tracing.met for leaf in captured):
         one, two = (Recorded(run, {**known, **places}, whole, tolerant) for _ in range(2))

@@ -58,18 +58,21 @@ class TracedScalars:
         """Know the program's buffers."""
         self.runner = runner
         self.exact = self.builder.dtype == np.float64
-        self.lists = [(nodes, runner.inputs[name]) for name, nodes in self.read.items() if name in runner.inputs]
+        self.lists = [
+            (nodes, runner.inputs[name], np.zeros(len(nodes))) for name, nodes in self.read.items() if name in runner.inputs
+        ]
         self.all_reached = bool(self.reached.all())
         self.reached_values = [p for p, reached in zip(self.values, self.reached, strict=True) if reached]
         self.unreached_values = [p for p, reached in zip(self.values, self.reached, strict=True) if not reached]
 
     def load(self, arrays: Sequence[Numbers]) -> None:
         """Before a run: fill the buffers."""
-        for nodes, buffer in self.lists:
+        for nodes, buffer, exact in self.lists:
             if self.exact:
                 engine.read_data(nodes, buffer)
             else:
-                buffer[...] = [node.data for node in nodes]
+                engine.read_data(nodes, exact)
+                buffer[...] = exact
         for k, name, places, length in self.bounds:
             _expect_in_range(arrays[k].reshape(-1)[places], name, length)
         for k, x in enumerate(arrays):
