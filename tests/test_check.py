@@ -8,6 +8,7 @@ from chainrule import Value, engine, gradients, maximum, minimum, no_grad, ops, 
 from chainrule.check import GradientReport, check_gradients, slopes
 from chainrule.errors import ChainruleError, DomainError, GradientError, InputError, NonFiniteError, NotANumberError
 from chainrule.ops import Op
+from chainrule.tensor import Tensor
 
 
 def off_by(row, factor):
@@ -447,6 +448,18 @@ def test_errors_of_the_function_come_through():
 def test_bad_arguments(arguments, options, said):
     with pytest.raises(ChainruleError, match=said):
         check_gradients(*arguments, **options)
+
+
+@pytest.mark.parametrize("x", [numpy.array([1.0, 2.0]), Tensor([1.0, 2.0]), Tensor(2.0)])
+def test_a_function_of_arrays_is_refused_in_one_sentence(x):
+    said = "nested lists of Values, and with those f fails .*; write f over numbers, or judge .* by compare"
+    with pytest.raises(InputError, match=said):
+        check_gradients(lambda x: (x * x).sum(), x)
+    assert check_gradients(lambda x: x * 2 if isinstance(x, Value) else [v * v for v in x], x).worst < 1e-8
+    with pytest.raises(TypeError, match="can't multiply sequence"):  # a list is what was given: Python says enough
+        check_gradients(lambda x: x * x, [1.0, 2.0])
+    with pytest.raises(NotANumberError):  # ours come through
+        check_gradients(lambda x: Value("1"), x)
 
 
 def test_names_of_inputs():

@@ -15,10 +15,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from chainrule.check import compare
+import chainrule
+from chainrule import ops, tensor
+from chainrule.check import compare, pullbacks
 from chainrule.check.hypotheses import CAUSES
 from chainrule.check.recording import Recording
-from chainrule.errors import InputError
+from chainrule.errors import InputError, NotANumberError
+from chainrule.nn import functional
 from chainrule.tensor import Tensor
 
 BY_HAND = Path(__file__).parent.parent / "examples" / "by_hand"
@@ -444,3 +447,542 @@ def test_saturated_tanh_in_float32_is_rounding_not_a_mistake():
     assert compare((1 - y.data**2) * 2 * y.data, x, root=loss)
     assert compare((1 - y.data) * (1 + y.data) * 2 * y.data, x, root=loss)
     assert compare((1 - x.data**2) * 2 * y.data, x, root=loss).cause == "x for y"
+
+
+# ---- every row of both tables ----------------------------------------------------------------------------------------
+
+
+def fitted_to(dx, like):
+    """Summed over what broadcasting had repeated."""
+    axes = tuple(i for i, n in enumerate(like.shape) if n == 1 and dx.shape[i] != 1)
+    return dx.sum(axis=axes, keepdims=True) if axes else dx
+
+
+def logistic(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def softmax(x, axis):
+    e = np.exp(x - x.max(axis, keepdims=True))
+    return e / e.sum(axis, keepdims=True)
+
+
+SLOPES = {
+    "add": (lambda a, b: np.ones_like(a * b), lambda a, b: np.ones_like(a * b)),
+    "sub": (lambda a, b: np.ones_like(a * b), lambda a, b: -np.ones_like(a * b)),
+    "mul": (lambda a, b: b, lambda a, b: a),
+    "div": (lambda a, b: 1 / b, lambda a, b: -a / b**2),
+    "neg": (lambda x: -np.ones_like(x),),
+    "pow": (lambda a, b: b * a ** (b - 1), lambda a, b: a**b * np.log(a)),
+    "exp": (np.exp,),
+    "log": (lambda x: 1 / x,),
+    "log1p": (lambda x: 1 / (x + 1),),
+    "sqrt": (lambda x: 0.5 * x**-0.5,),
+    "sin": (np.cos,),
+    "cos": (lambda x: -np.sin(x),),
+    "tanh": (lambda x: 1 - np.tanh(x) ** 2,),
+    "sigmoid": (lambda x: np.exp(-np.abs(x)) / (1 + np.exp(-np.abs(x))) ** 2,),
+    "relu": (lambda x: (x > 0) * x.dtype.type(1),),
+    "softplus": (logistic,),
+    "abs": (np.sign,),
+    "maximum": (lambda a, b: (a > b) * a.dtype.type(1), lambda a, b: (b > a) * a.dtype.type(1)),
+    "minimum": (lambda a, b: (a < b) * a.dtype.type(1), lambda a, b: (b < a) * a.dtype.type(1)),
+}
+POSITIVE = {"log": (0,), "sqrt": (0,), "log1p": (0,), "pow": (0,), "div": (1,)}
+
+
+def elementwise(name):
+    def case(draw, rng):
+        op = ops.TABLE[name]
+        xs = [draw(4, 5), draw(1, 5)][: op.arity]
+        xs = [np.abs(x) + x.dtype.type(1e-3) if i in POSITIVE.get(name, ()) else x for i, x in enumerate(xs)]
+        if name in ("exp", "softplus", "sigmoid"):
+            xs = [np.clip(x, -80, 80) for x in xs]
+        if name == "pow":
+            xs[1] = np.clip(xs[1], -5, 5)
+        leaves = [Tensor(x, requires_grad=True) for x in xs]
+
+        def hand(g):
+            return [fitted_to(g * slope(*xs), x) for slope, x in zip(SLOPES[name], xs, strict=True)]
+
+        return leaves, tensor.apply(op, *leaves), hand
+
+    return case
+
+
+def where_case(draw, rng):
+    c, a, b = rng.random((4, 5)) > 0.5, draw(4, 5), draw(1, 5)
+    leaves = [Tensor(a, requires_grad=True), Tensor(b, requires_grad=True)]
+    return leaves, chainrule.where(c, *leaves), lambda g: [g * c, fitted_to(g * ~c, b)]
+
+
+def one(name, size, hand, **options):
+    """A row of one input with fixed options; hand takes g and the array."""
+
+    def case(draw, rng):
+        x = draw(*size)
+        leaf = Tensor(x, requires_grad=True)
+        return [leaf], tensor._apply_array(name, (leaf,), **options), lambda g: [hand(g, x)]
+
+    return case
+
+
+def softmax_by_hand(g, x):
+    p = softmax(x, 1)
+    return p * (g - (g * p).sum(1, keepdims=True))
+
+
+def log_softmax_by_hand(g, x):
+    return g - softmax(x, 1) * g.sum(1, keepdims=True)
+
+
+def matmul_case(draw, rng):
+    a, b = draw(4, 6), draw(6, 3)
+    leaves = [Tensor(a, requires_grad=True), Tensor(b, requires_grad=True)]
+    return leaves, leaves[0] @ leaves[1], lambda g: [g @ b.T, a.T @ g]
+
+
+def joined(name, hand):
+    def case(draw, rng):
+        leaves = [Tensor(draw(3, 4), requires_grad=True), Tensor(draw(3, 4), requires_grad=True)]
+        return leaves, tensor._apply_array(name, tuple(leaves), axis=0), hand
+
+    return case
+
+
+def linear_case(draw, rng):
+    x, w, b = draw(7, 6), draw(5, 6), draw(5)
+    leaves = [Tensor(each, requires_grad=True) for each in (x, w, b)]
+    return leaves, functional.linear(*leaves), lambda g: [g @ w, g.T @ x, g.sum(0)]
+
+
+def embedding_case(draw, rng):
+    w, index = draw(6, 3), rng.integers(0, 6, (4, 2))
+    leaf = Tensor(w, requires_grad=True)
+
+    def hand(g):
+        dw = np.zeros_like(w)
+        np.add.at(dw, index, g)
+        return [dw]
+
+    return [leaf], functional.embedding(index, leaf), hand
+
+
+def cross_entropy_case(draw, rng):
+    x, labels = draw(6, 4), rng.integers(0, 4, 6)
+    leaf, reduction = Tensor(x, requires_grad=True), ("mean", "sum", "none")[rng.integers(3)]
+
+    def hand(g):
+        dx = softmax(x, 1)
+        dx[np.arange(6), labels] -= 1
+        return [(dx / 6 if reduction == "mean" else dx) * np.reshape(g, (-1, 1))]
+
+    return [leaf], functional.cross_entropy(leaf, labels, reduction), hand
+
+
+def batch_norm_case(draw, rng):
+    shape, axes = [((9, 3), (0,)), ((4, 3, 5), (0, 2))][rng.integers(2)]
+    unbiased = bool(rng.integers(2))
+    x, w, b = draw(*shape), draw(3), draw(3)
+    leaves = [Tensor(each, requires_grad=True) for each in (x, w, b)]
+    wide = (-1,) + (1,) * (len(shape) - 2)
+    n, m = x.size // 3, x.size // 3 - unbiased
+
+    def hand(g):
+        mean = x.mean(axes, keepdims=True)
+        s = (((x - mean) ** 2).sum(axes, keepdims=True) / m + x.dtype.type(1e-5)) ** -0.5
+        raw = (x - mean) * s
+        dw, db = (g * raw).sum(axes), g.sum(axes)
+        dx = w.reshape(wide) * s * (g - db.reshape(wide) / n - raw * dw.reshape(wide) / m)
+        return [dx, dw, db]
+
+    return leaves, functional.batch_norm(leaves[0], None, None, *leaves[1:], training=True, unbiased=unbiased), hand
+
+
+def deviations(g, x):
+    return g * 2 / (len(x) - 1) * (x - x.mean(0, keepdims=True))
+
+
+def placed(g, x, index):
+    dx = np.zeros_like(x)
+    np.add.at(dx, index, g)
+    return dx
+
+
+ROWS = {name: elementwise(name) for name in SLOPES} | {
+    "where": where_case,
+    "sum": one("sum", (4, 5), lambda g, x: g[:, None] + 0 * x, axis=(1,), keepdims=False),
+    "mean": one("mean", (4, 5), lambda g, x: (g + 0 * x) / 4, axis=(0,), keepdims=True),
+    "var": one("var", (8, 5), deviations, axis=(0,), keepdims=True, correction=1),
+    "amax": one("amax", (4, 5), lambda g, x: (x == x.max(0)) * g, axis=(0,), keepdims=False),
+    "amin": one("amin", (4, 5), lambda g, x: (x == x.min(0)) * g, axis=(0,), keepdims=True),
+    "logsumexp": one("logsumexp", (4, 5), lambda g, x: g[:, None] * softmax(x, 1), axis=(1,), keepdims=False),
+    "softmax": one("softmax", (4, 5), softmax_by_hand, axis=1),
+    "log_softmax": one("log_softmax", (4, 5), log_softmax_by_hand, axis=1),
+    "matmul": matmul_case,
+    "reshape": one("reshape", (4, 5), lambda g, x: g.reshape(4, 5), shape=(2, 10)),
+    "transpose": one("transpose", (4, 5), lambda g, x: g.T, axes=(1, 0)),
+    "broadcast_to": one("broadcast_to", (1, 5), lambda g, x: g.sum(0, keepdims=True), shape=(4, 5)),
+    "getitem": one("getitem", (4, 5), lambda g, x: placed(g, x, np.array([0, 1, 1])), index=(np.array([0, 1, 1]),)),
+    "scatter": one("scatter", (3, 5), lambda g, x: g[[0, 1, 1]], index=(np.array([0, 1, 1]),), shape=(4, 5)),
+    "concatenate": joined("concatenate", lambda g: [g[:3], g[3:]]),
+    "stack": joined("stack", lambda g: [g[0], g[1]]),
+    "astype": one("astype", (4, 5), lambda g, x: g.astype(x.dtype), dtype=np.dtype("float32")),
+    "linear": linear_case,
+    "embedding": embedding_case,
+    "cross_entropy": cross_entropy_case,
+    "batch_norm": batch_norm_case,
+}  # fmt: skip
+
+
+def test_every_row_has_a_gradient_by_hand():
+    assert set(ROWS) == {op.name for op in ops.BUILT_IN} | set(ops.ARRAY_TABLE)
+
+
+def reports_of_row(case, dtype, seed, spread=None, altered=lambda dx: dx):
+    """The comparisons of the hand gradients of one row: inputs of a drawn scale and offset, a drawn upstream gradient."""
+    rng = np.random.default_rng(seed)
+    scale, offset = spread or (rng.choice([1e-3, 1.0, 30.0]), rng.choice([0.0, 1.0, 100.0]))
+
+    def draw(*shape):
+        return (rng.normal(size=shape) * scale + offset).astype(dtype)
+
+    leaves, y, hand = case(draw, rng)
+    g = (rng.normal(size=y.shape) * 10 ** rng.uniform(-3, 3)).astype(y.dtype)
+    g = g * (rng.random(y.shape) < rng.choice([0.3, 1.0]))  # where g is 0, what is left is sums over the others
+    loss = (y * g).sum()
+    return [
+        compare(altered(np.asarray(dx, x.dtype).reshape(x.shape)), x, root=loss) for dx, x in zip(hand(g), leaves, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", ROWS)
+def test_no_row_is_accused_in_100_draws(name, dtype):
+    for seed in range(100):
+        for report in reports_of_row(ROWS[name], dtype, seed):
+            assert report or report.verdict == "proves nothing", f"seed {seed}: {report}"
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_billionth_is_no_rounding_on_any_row(name):
+    """The sizes of summands are not so large that anything passes."""
+    if name == "astype":  # to float32, so a billionth is nothing
+        return
+    for seed in range(10):
+        for report in reports_of_row(ROWS[name], np.float64, seed, (1.0, 0.0), lambda dx: dx * (1 + 1e-9)):
+            assert not report, f"seed {seed}: {report}"
+
+
+@pytest.mark.parametrize("name", pullbacks._CANCELLING)
+def test_every_clause_about_cancelling_is_needed(name, monkeypatch):
+    monkeypatch.delitem(pullbacks._CANCELLING, name)
+    found = [r for seed in range(300) for r in reports_of_row(ROWS[name], (np.float32, np.float64)[seed % 2], seed)]
+    accused = [report for report in found if not report and report.verdict != "proves nothing"]
+    assert accused, name
+
+
+def test_the_standard_deviation_far_from_zero_is_not_accused():
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        x = Tensor((rng.normal(size=(16, 4)) + 100).astype(np.float32), requires_grad=True, label="x")
+        g = rng.normal(size=4).astype(np.float32)
+        loss = (x.std(0) * g).sum()
+        d = x.data - x.data.mean(0)
+        dx = (g * d / (15 * x.data.std(0, ddof=1))).astype(np.float32)
+        assert compare(dx, x, root=loss), seed
+
+
+def test_a_mean_that_is_one_rounding_off_is_not_accused():
+    x = Tensor((100 + np.array([[-2.0], [-1.0], [0.0], [1.0], [2.0]])).astype(np.float32), requires_grad=True, label="x")
+    w, b = Tensor(np.ones(1, np.float32), requires_grad=True, label="w"), Tensor(np.zeros(1, np.float32))
+    g = np.float32([[-1], [-1], [0], [1], [1]])  # no gradient of its own where x is its mean
+    a = functional.batch_norm(x, None, None, w, b, training=True, eps=0.0)
+    var = (x.var(0) * np.float32(3)).sum()
+    for mean in (np.nextafter(np.float32(100), np.float32(up)) for up in (0, 200)):
+        d = x.data - mean
+        s = np.float32(2.5**-0.5)
+        dw = (g * d).sum(0) * s
+        assert compare(dw, w, root=(a * g).sum())
+        assert compare(s * (g - g.mean(0) - d * s * dw / 4), x, root=(a * g).sum())
+        assert compare(np.float32(3 * 2 / 4) * d, x, root=var)
+
+
+def test_rounding_is_that_of_the_coarsest_floats_on_the_way():
+    x = Tensor(RNG.normal(size=20), requires_grad=True, label="x")
+    y = tensor._apply_array("astype", (x,), dtype=np.dtype("float32"))
+    loss = (y * y).tanh().sum()
+    h = np.tanh(y.data**2)
+    dx = ((1 - h * h) * 2 * y.data).astype(np.float64)
+    assert compare(dx, x, root=loss)
+    assert not compare(dx * (1 + 1e-4), x, root=loss)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_no_network_with_batchnorm_is_accused(seed):
+    """linear, batch norm, tanh or relu, linear, cross-entropy, with a drawn size, dtype, scale and offset."""
+    rng = np.random.default_rng(seed)
+    dtype = (np.float32, np.float64)[seed % 2]
+    n, width, classes = int(rng.integers(2, 40)), int(rng.integers(1, 30)), int(rng.integers(2, 9))
+    scale = rng.choice([1e-2, 1.0, 10.0])
+
+    def leaf(label, *shape):
+        return Tensor((rng.normal(size=shape) * scale).astype(dtype), requires_grad=True, label=label)
+
+    x = Tensor((rng.normal(size=(n, 5)) * scale + rng.choice([0, 10])).astype(dtype))
+    W1, b1, gain, bias = leaf("W1", width, 5), leaf("b1", width), leaf("gain", width), leaf("bias", width)
+    W2, b2, labels = leaf("W2", classes, width), leaf("b2", classes), rng.integers(0, classes, n)
+    z = functional.linear(x, W1, b1)
+    a = functional.batch_norm(z, None, None, gain, bias, training=True)
+    h = a.tanh() if rng.random() < 0.5 else a.relu()
+    logits = functional.linear(h, W2, b2)
+    loss = functional.cross_entropy(logits, labels)
+    p = softmax(logits.data, 1)
+    p[np.arange(n), labels] -= 1
+    dlogits = p / n
+    dh = dlogits @ W2.data
+    da = (1 - h.data**2) * dh if h.op.name == "tanh" else (a.data > 0) * dh
+    d = z.data - z.data.mean(0)
+    s = ((d**2).sum(0) / (n - 1) + dtype(1e-5)) ** -0.5
+    raw = d * s
+    dgain, dbias = (da * raw).sum(0), da.sum(0)
+    dz = gain.data * s / n * (n * da - dbias - n / (n - 1) * raw * dgain)
+    mine = {"logits": dlogits, "h": dh, "a": da, "z": dz, "W2": dlogits.T @ h.data, "b2": dlogits.sum(0)}
+    mine |= {"gain": dgain, "bias": dbias, "W1": dz.T @ x.data, "b1": dz.sum(0)}
+    nodes = {"logits": logits, "h": h, "a": a, "z": z, "W2": W2, "b2": b2, "gain": gain, "bias": bias, "W1": W1, "b1": b1}
+    report = compare(mine, nodes, root=loss)
+    assert all(each or each.verdict == "proves nothing" for each in report.values()), str(report)
+    assert report["logits"]
+    assert report["W2"]
+    assert not report["b1"]  # zero by nature
+
+
+# ---- what cannot be told ---------------------------------------------------------------------------------------------
+
+
+def test_a_truth_that_is_not_finite_is_said_first():
+    for mine in ([1.0, 2.0], [np.inf, 2.0], [np.nan, np.nan]):
+        for true in ([np.inf, 2.0], [np.nan, 2.0]):
+            report = compare(mine, true, name="x")
+            assert (report.verdict, report.at, bool(report)) == ("no truth", (0,), False)
+            assert "the true gradient is" in str(report)
+    x = Tensor([0.0, 4.0], requires_grad=True, label="x")
+    report = compare(np.array([5.0, 0.25]), x, root=x.sqrt().sum())
+    assert report.verdict == "no truth"
+    assert report.evidence == "the true gradient is inf at [0]; it starts with x -> sqrt in loss: nothing can be compared with it"
+    assert compare(np.ones(3), x, root=x.sqrt().sum()).verdict == "wrong shape"
+    huge = Tensor([0.1, 1.0], requires_grad=True, label="huge")
+    slope = np.array([1.5e308, 1.0])
+    report = compare(np.zeros(2), huge, root=(huge * slope - huge * slope).sum())
+    assert (report.verdict, report.at) == ("no truth", (0,))
+    assert "the summands of the true gradient overflow at [0]" in report.evidence
+
+
+def test_without_root_rounding_and_mistake_are_not_told_apart():
+    wide, other = np.array([1e6, 1.0, 1e-9]), np.array([1e6, 1.0, -1e-9])
+    report = compare(other, wide)
+    assert (report.verdict, report.cause, bool(report)) == ("cannot tell", "", False)
+    assert "relative error 2.0e+00 at [2]" in report.evidence
+    assert report.evidence.endswith("cannot tell rounding from a mistake; pass root=")
+    noise = 1e-17 * RNG.normal(size=(2, 64))
+    assert compare(noise[0], noise[1]).verdict == "cannot tell"
+    assert compare(np.zeros(64), noise[1]).verdict == "cannot tell"
+    assert compare(noise[0], np.zeros(64)).verdict == "cannot tell"
+    assert compare(-noise[0], noise[0]).cause == "sign"  # no noise looks like this
+    assert compare(np.full(64, 0.1), np.zeros(64)).verdict == "wrong"
+    near = compare(wide * (1 + 4e-16), wide)
+    assert near.verdict == "approximate"
+    assert "largest relative error 4.7e-16" in near.evidence
+    cancelled = compare(wide[2:] + 1e-14, wide[2:] + 0.0, paths=[np.array([1.0]), np.array([-1.0 + 1e-9])])
+    assert cancelled  # two paths of size 1 that cancel: so much is rounding
+
+
+def test_the_bias_before_batchnorm_without_root():
+    x = Tensor(RNG.normal(size=(8, 3)))
+    w, b = Tensor(RNG.normal(size=(4, 3)), requires_grad=True, label="w"), Tensor(np.zeros(4), requires_grad=True, label="b")
+    z = functional.linear(x, w, b)
+    a = functional.batch_norm(z, None, None, training=True)
+    loss = (a * RNG.normal(size=(8, 4))).sum()
+    loss.backward(retain_grad=True)
+    report = compare(z.grad[::-1].sum(0), b)
+    assert report.verdict in ("cannot tell", "exact")
+    assert compare(z.grad.T @ x.data, w)
+
+
+def test_a_formula_that_rounds_more_is_not_called_wrong():
+    x = Tensor(np.linspace(-36, 2, 39), requires_grad=True, label="x")
+    loss = x.sigmoid().sum()
+    p = 0.5 + 0.5 * np.tanh(x.data / 2)  # of 1e-16 nothing is left
+    report = compare(p * (1 - p), x, root=loss)
+    assert (report.verdict, report.cause, bool(report)) == ("cannot tell", "", False)
+    assert "elements, small ones, differ by more than their own" in report.evidence
+    assert compare(p * (1 - p), x, root=loss, again=lambda g: p * (1 + p) * g).verdict == "wrong"
+    assert compare(p * (1 - p) + 1e-9, x, root=loss).verdict == "wrong"
+
+
+def test_empty_gradients_prove_nothing():
+    assert compare(np.zeros(0), np.zeros(0)).verdict == "proves nothing"
+    x = Tensor(np.zeros((0, 3)), requires_grad=True, label="x")
+    report = compare(np.zeros((0, 3)), x, root=(x * x).sum())
+    assert (report.verdict, bool(report)) == ("proves nothing", False)
+    assert compare(np.zeros((0, 2)), x, root=(x * x).sum()).verdict == "wrong shape"
+
+
+def test_another_dtype_is_said_and_the_numbers_are_judged_too():
+    t = small(np.float32)
+    right = t.x.grad.astype(np.float64)
+    for options in ({}, {"root": t.loss}):
+        report = compare(right, t.x, **options)
+        assert (report.verdict, report.cause, bool(report)) == ("wrong dtype", "wrong dtype", False)
+        assert report.evidence.startswith("the tensor is float32, its gradient came as float64; the numbers are right, ")
+        wrong = compare(-right, t.x, **options)
+        assert (wrong.verdict, wrong.cause) == ("wrong dtype", "sign")
+        assert "the numbers are wrong: mine is minus the true gradient" in wrong.evidence
+    third = np.ones(3) / 3
+    assert "numbers are right, approximate" in compare(third, third.astype(np.float32)).evidence  # rounded on one side
+    assert "numbers are right, approximate" in compare(third.astype(np.float32), third).evidence
+    table = compare({"h": t.h.grad.astype(float), "x": -right}, {"h": t.h, "x": t.x}, root=t.loss)
+    assert (table.culprit.name, table.cause) == ("x", "sign")  # wrong numbers come first
+
+
+# ---- rounding or bug, at the edge ------------------------------------------------------------------------------------
+
+
+def test_a_line_three_times_better_in_float64_is_still_wrong():
+    """What rounding did goes away by orders of magnitude; what is left here is a mistake."""
+    t = small(np.float32)
+    dz, right = t.z.grad, t.x.data.T @ t.z.grad
+    error = np.float32(3e-4) * np.sign(RNG.normal(size=(3, 5))).astype(np.float32)
+    for part, verdict in ((1 / 3, "wrong"), (1 / 7, "wrong"), (1e-4, "rounding")):
+        report = compare(right + error, t.w, root=t.loss, again=lambda dz, part=part: t.x.data.T @ dz + part * error)
+        assert report.verdict == verdict, part
+    assert compare(right + error, t.w, root=t.loss, upstream={"z": dz}).verdict == "wrong"
+
+
+def test_a_mistake_where_the_truth_is_zero_is_named_in_spite_of_rounding():
+    """All dead: nothing was added up, so rounding allows nothing; only mine itself says how exact a prediction can be."""
+    x = Tensor(RNG.normal(size=(50, 40)), requires_grad=True, label="x")
+    w, g = RNG.normal(size=(40, 30)), RNG.normal(size=(50, 30))
+    loss = (((x @ w) - 1e3).relu() * g).sum()
+    mine = np.einsum("ij,kj->ik", g, w)  # the slope of relu is missing; added up in another order than by @
+    report = compare(mine, x, root=loss)
+    assert (report.verdict, report.cause) == ("wrong", "slope forgotten")
+    assert (mine != g @ w.T).any()
+
+
+# ---- messages and mistakes that were missing -------------------------------------------------------------------------
+
+
+def test_a_gradient_that_mine_lacks_is_an_error():
+    t = small()
+    with pytest.raises(InputError, match="mine has no gradient for 'b'"):
+        compare({"w": t.w.grad}, {"w": t.w, "b": t.b}, root=t.loss)
+    with pytest.raises(InputError, match="mine has no gradient for 'b'"):
+        compare({"w": t.w.grad}, {"w": t.w.grad, "b": t.b.grad})
+    with pytest.raises(InputError, match="the true ones must be a mapping too, not ndarray"):
+        compare({"w": t.w.grad}, t.w.grad)
+    with pytest.raises(NotANumberError, match="real numbers"):
+        compare(np.array(["a"]), np.array([1.0]))
+
+
+def test_factors_near_one_and_small_counts():
+    t = small()
+    report = compare(t.w.grad * (1 + 1e-12), t.w, root=t.loss)
+    assert not report
+    assert "mine is 1 + 1.0e-12 times the true gradient" in report.evidence
+    true = np.array([1.0, 2.0, 4.0])
+    report = compare(true * 1.5, true)
+    assert (report.cause, report.evidence) == (
+        "constant factor",
+        "mine is 1.5 times the true gradient, as n-1 in place of n, with n = 3, would make it",
+    )
+    assert compare(true * 3, true).cause == "times n"
+    assert compare(np.ones(8) * 7 / 8, np.ones(8)).cause == "n for n-1"
+
+
+def test_paths_that_read_alike_are_counted():
+    x = Tensor([1.0, 2.0, 3.0], requires_grad=True, label="x")
+    report = compare(x.data, x, root=(x * x + x * x).sum())
+    assert report.cause == "= for +="
+    assert report.evidence == (
+        "only x -> mul in add in loss, written last, is left; x -> mul in add in loss (3 times) is overwritten, or was left out"
+    )
+    assert report.alternatives[0] == "missing path: all but x -> mul in add in loss (3 times) is there"
+
+
+def test_the_mistakes_of_the_fused_rows_are_named():
+    x = Tensor(RNG.normal(size=(8, 5)), requires_grad=True, label="x")
+    labels = RNG.integers(0, 5, 8)
+    p, ones = softmax(x.data, 1), np.eye(5)[labels]
+    losses = {
+        "cross_entropy": functional.cross_entropy(x, labels),
+        "log_softmax": -x.log_softmax(1)[np.arange(8), labels].mean(),
+    }
+    for loss in losses.values():
+        assert compare((p - ones) / 8, x, root=loss)
+        report = compare(p / 8, x, root=loss)
+        assert report.cause == "term forgotten", report
+        assert compare(p - ones, x, root=loss).cause == "times n"
+    ce = losses["cross_entropy"]
+    assert compare(-ones / 8, x, root=ce).cause == "term forgotten"
+    assert compare((p + ones) / 8, x, root=ce).cause == "sign"
+    assert compare((p - 1) / 8, x, root=ce).cause == "index forgotten"
+    assert compare((softmax(x.data, 0) - ones) / 8, x, root=ce).cause == "wrong axis"
+    g = RNG.normal(size=(8, 5))
+    assert compare(p * g, x, root=(x.softmax(1) * g).sum()).cause == "term forgotten"
+    var = (x.var(0) * g[0]).sum()
+    assert compare(g[0] * 2 / 7 * x.data, x, root=var).cause == "term forgotten"
+    assert compare(g[0] * 2 / 8 * (x.data - x.data.mean(0)), x, root=var).cause == "n for n-1"
+
+
+def test_the_mistakes_of_batch_norm_are_named():
+    x, w, b = (Tensor(RNG.normal(size=s), requires_grad=True) for s in ((9, 4), 4, 4))
+    g = RNG.normal(size=(9, 4))
+    loss = (functional.batch_norm(x, None, None, w, b, training=True, eps=0.0) * g).sum()
+    d = x.data - x.data.mean(0)
+    s = 1 / x.data.std(0, ddof=1)
+    raw, ws = d * s, w.data * s
+    along = raw * (g * raw).sum(0)
+    assert compare(ws * (g - g.mean(0) - along / 8), x, root=loss)
+    assert compare(ws * (g - g.mean(0) - along / 9), x, root=loss).cause == "n for n-1"
+    for wrong in (ws * g, ws * (g - g.mean(0)), ws * (g - along / 8)):
+        assert compare(wrong, x, root=loss).cause == "missing path"
+    assert compare(s * (g - g.mean(0) - along / 8), x, root=loss).cause == "slope forgotten"
+    assert compare((g * raw).sum(0), w, root=loss)
+    assert compare((g * d).sum(0), w, root=loss).cause == "wrong factor"
+
+
+def test_more_slips_of_the_pen_are_named():
+    t = small()
+    dh = t.h.grad
+    assert compare(t.h.data**2 * dh, t.z, root=t.loss).cause == "term forgotten"
+    assert compare(t.z.grad[:1], t.b, root=t.loss).cause == "missing sum"
+    x, w, b = (Tensor(RNG.normal(size=s), requires_grad=True) for s in ((6, 3), (4, 3), 4))
+    g = RNG.normal(size=(6, 4))
+    loss = (functional.linear(x, w, b) * g).sum()
+    assert compare(g.sum(0), b, root=loss)
+    assert compare(g[0].copy(), b, root=loss).cause == "missing sum"
+    z = x.data + b.data[:3]
+    v = Tensor(np.zeros(3), requires_grad=True)
+    assert compare(g[0, :3].copy(), v, root=((v + z) * g[:, :3]).sum()).cause == "missing sum"
+    p = Tensor(RNG.uniform(0.1, 1, (4, 5)), requires_grad=True, label="p")
+    q = RNG.normal(size=(4, 5))
+    assert compare(q * np.log(p.data), p, root=(p.log() * q).sum()).cause == "wrong factor"
+
+
+def test_a_scatter_that_leaves_out_some_of_the_index_is_named():
+    C, X = Tensor(RNG.normal(size=(9, 2)), requires_grad=True, label="C"), RNG.integers(0, 9, (12, 3))
+    g = RNG.normal(size=(12, 3, 2))
+
+    def added(index, part):
+        dC = np.zeros((9, 2))
+        np.add.at(dC, index, part)
+        return dC
+
+    for emb in (C[X], functional.embedding(X, C)):
+        loss = (emb * g).sum()
+        assert compare(added(X, g), C, root=loss)
+        assert compare(added(X[:, 0], g[:, 0]), C, root=loss).evidence.endswith("only [:, 0] of the index is added, of 3")
+        report = compare(added(X[:-1], g[:-1]), C, root=loss)
+        assert report.cause == "missing path"
+        assert report.evidence.endswith("all of the index but [11] is added")

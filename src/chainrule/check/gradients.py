@@ -82,7 +82,7 @@ def check_gradients(
 
     Returns a GradientReport. Raises GradientError for a wrong gradient, naming the input, the element, both numbers and
     the likely step; NotANumberError when f returns anything but Values; NonFiniteError when it gives NaN or infinity;
-    InputError when it is not repeatable or an argument is out of range.
+    InputError when it is not repeatable, works on arrays only, or an argument is out of range.
 
     >>> report = check_gradients(lambda w, x: sum(a * b for a, b in zip(w, x)).tanh(), [0.1, -0.2], [0.3, 0.4])
     >>> report.checked, report.worst < 1e-8

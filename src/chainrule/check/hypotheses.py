@@ -3,17 +3,19 @@
 A hypothesis predicts the wrong numbers from the right ones: "if the sign were lost, mine would be minus the true
 gradient". The first that fits to rounding is reported, the plainest first: shapes, one factor for all, a path left out,
 a wrong local slope, and last the same beyond the next named tensor. None is guessed from a resemblance.
-Imports nothing of ours but recordings.
+Imports nothing of ours but recordings and pullbacks.
 """
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from chainrule.check.pullbacks import over_channels, softmax_of, weights_of
 from chainrule.check.recording import Edge
 from chainrule.tensor import Array
 
@@ -24,6 +26,9 @@ CAUSES = (
     "wrong upstream", "term forgotten", "wrong place",
 )  # fmt: skip
 """Every cause the bank can name."""
+
+
+MANY = 64  # rows of an index, each of which may have been left out
 
 
 class Cause(NamedTuple):
@@ -53,7 +58,10 @@ class Case:
         return predicted.shape != self.true.shape or not _within(predicted, self.true, 4 * self._slack(predicted))
 
     def _slack(self, predicted: Array) -> float:
-        return self.tolerance * max(1.0, float(np.abs(predicted).max(initial=0)) / max(_largest(self.true), 1e-300) / 100)
+        true = _largest(self.true)
+        if true <= self.tolerance:  # zero, as far as one can see: then it says nothing about the size of the prediction
+            return self.tolerance
+        return self.tolerance * max(1.0, _largest(predicted) / true / 100)
 
 
 def likely_causes(case: Case) -> Iterator[Cause]:
@@ -127,14 +135,15 @@ def _whole(case: Case) -> Iterator[Cause]:
     if case.true.ndim > 1 and case.true.T.shape == case.mine.shape and case.fits(case.true.T):
         yield Cause("transposed", "its transpose is right")
     c = _factor(case.mine, case.true)
-    if case.fits(c * case.true) and (named := _named_factor(c, _lengths(case))):
-        yield Cause(named[0], f"mine is {named[1]} the true gradient")
+    if case.fits(c * case.true) and (named := _named_factor(c, _lengths(case), known=bool(case.edges))):
+        yield Cause(named[0], f"mine is {named[1]} the true gradient{named[2]}")
 
 
 def _any_factor(case: Case) -> Iterator[Cause]:
     c = _factor(case.mine, case.true)
     if case.true.size > 1 and case.fits(c * case.true):
-        yield Cause("constant factor", f"mine is {c:.6g} times the true gradient")
+        shown = f"1 {'+' if c > 1 else '-'} {abs(c - 1):.1e}" if abs(c - 1) < 1e-4 else f"{c:.6g}"
+        yield Cause("constant factor", f"mine is {shown} times the true gradient")
 
 
 def _displaced(case: Case) -> Iterator[Cause]:
@@ -157,23 +166,29 @@ def _lengths(case: Case) -> list[int]:
     return [n for n in dict.fromkeys(lengths) if n > 1]
 
 
-def _named_factor(c: float, lengths: Sequence[int]) -> tuple[str, str] | None:
+def _named_factor(c: float, lengths: Sequence[int], known: bool = True) -> tuple[str, str, str] | None:
+    """A cause for a factor, how to say it, and what else it may be. known: whether the lengths are those of a graph."""
+
     def is_near(x: float) -> bool:
         return math.isclose(c, x, rel_tol=1e-7)
 
     if is_near(-1):
-        return "sign", "minus"
+        return "sign", "minus", ""
     for n in lengths:
         ways = {"times n": n, "divided by n": 1 / n, "n for n-1": (n - 1) / n, "n-1 for n": n / (n - 1)}
         if n > 3:  # else n - 1 is a 2 of another origin, or 1
             ways |= {"times n-1": n - 1, "divided by n-1": 1 / (n - 1)}
         for name, x in ways.items():
-            if is_near(x):
-                return name, f"{name.replace('for', 'in place of')}, with n = {n}, for" if "for" in name else _times(name, n)
+            if not is_near(x):
+                continue
+            exchanged = f"{name.replace('for', 'in place of')}, with n = {n},"
+            if "for" in name and n <= 3 and not known:  # 3/2 or 1/2 may be anything
+                return "constant factor", f"{c:.6g} times", f", as {exchanged} would make it"
+            return name, f"{exchanged} for" if "for" in name else _times(name, n), ""
     for x, text in ((2, "2 times"), (0.5, "half of"), (-2, "-2 times"), (-0.5, "minus half of")):
         if is_near(x):
-            return "constant factor", text
-    return next((("sign", f"minus {n} times") for n in lengths if is_near(-n) or is_near(-1 / n)), None)
+            return "constant factor", text, ""
+    return next((("sign", f"minus {n} times", "") for n in lengths if is_near(-n) or is_near(-1 / n)), None)
 
 
 def _times(name: str, n: int) -> str:
@@ -189,12 +204,18 @@ def _left_out(case: Case) -> Iterator[Cause]:
     if len(near) < 2:
         return
     if case.fits(near[-1].total):  # the nearest come in the order in which a backward pass meets them
-        others = ", ".join(edge.text for edge in near[:-1])
+        others = _listed(near[:-1])
         yield Cause("= for +=", f"only {near[-1].text}, written last, is left; {others} is overwritten, or was left out")
     for count in range(1, len(near)):
         for dropped in itertools.combinations(near, count):
             if case.fits(case.true - sum(edge.total for edge in dropped)):
-                yield Cause("missing path", f"all but {' and '.join(edge.text for edge in dropped)} is there")
+                yield Cause("missing path", f"all but {_listed(dropped)} is there")
+
+
+def _listed(edges: Sequence[Edge]) -> str:
+    """Edges by their texts; those that read alike are counted."""
+    counts = Counter(edge.text for edge in edges)
+    return " and ".join(text if n == 1 else f"{text} ({n} times)" for text, n in counts.items())
 
 
 def _far(case: Case) -> Iterator[Cause]:
@@ -203,7 +224,7 @@ def _far(case: Case) -> Iterator[Cause]:
         yield from _scaled_edge(case, edge)
     for one, two in itertools.combinations(case.edges, 2):
         if case.fits(case.true - one.total - two.total):
-            yield Cause("missing path", f"all but the paths {one.text} and {two.text} is there")
+            yield Cause("missing path", f"all but the paths {_listed((one, two))} is there")
     for edge in far:
         yield from _slopes(case, edge)
 
@@ -215,7 +236,8 @@ def _scaled_edge(case: Case, edge: Edge) -> Iterator[Cause]:
     if abs(c) < 1e-9:
         yield Cause("missing path", f"all but the path {edge.text} is there")
     elif named := _named_factor(c, _lengths(case)):
-        yield Cause(named[0], f"the path {edge.text} is {named[1]} what it should be, the rest is right")
+        text = f"the path {edge.text} is {named[1]} what it should be{named[2]}, the rest is right"
+        yield Cause(named[0], text)
 
 
 # ---- local slopes ----------------------------------------------------------------------------------------------------
@@ -272,11 +294,24 @@ def _mistaken(edge: Edge) -> Iterator[tuple[str, str, Any]]:
     if edge.before is not None and np.shape(edge.before) == np.shape(xs[i]):
         inputs = (*xs[:i], edge.before, *xs[i + 1 :])
         yield "term forgotten", "the slope is taken before the last operation, a term is missing", edge.pull(g, None, inputs)
-    known = {"matmul": _matmul, "getitem": _getitem, "embedding": _getitem, "amax": _to_all, "amin": _to_all}
-    if edge.op.name in known:
-        yield from known[edge.op.name](edge)
+    if edge.op.name in _MISTAKEN:
+        yield from _MISTAKEN[edge.op.name](edge)
     elif hasattr(edge.op, "derivatives"):
         yield from _elementwise(edge)
+    yield from _single_rows(edge)
+
+
+def _single_rows(edge: Edge) -> Iterator[tuple[str, str, Any]]:
+    """One sample where broadcasting asks for the sum over all, dlogits[0] for dlogits.sum(0)."""
+    raw = np.asarray(edge.pull(edge.g))
+    if edge.op.name == "linear" and edge.i == 2:
+        raw = edge.g.reshape(-1, edge.g.shape[-1])
+    lead = raw.ndim - len(edge.shape)
+    for axis in _repeated(raw.shape, edge.shape) if lead >= 0 else ():
+        for k in (0, -1) if raw.shape[axis] else ():
+            one = np.take(raw, [k], axis=axis)
+            text = f"element {k} of axis {axis} stands for the sum over it"
+            yield "missing sum", text, one.reshape(one.shape[1:]) if axis < lead == 1 else one
 
 
 def _elementwise(edge: Edge) -> Iterator[tuple[str, str, Any]]:
@@ -288,9 +323,8 @@ def _elementwise(edge: Edge) -> Iterator[tuple[str, str, Any]]:
     yield "slope forgotten", "the upstream gradient is passed on as it came", g
     slope = edge.pull(np.ones_like(g))
     yield "wrong factor", "it is divided by the slope, not multiplied", g / slope
-    if len(xs) == 2:
-        yield "wrong factor", "it is multiplied by its own input, not by the other", g * xs[i]
-        yield "wrong factor", "it is multiplied by the output", g * y
+    yield "wrong factor", f"it is multiplied by its own input{', not by the other' if len(xs) == 2 else ''}", g * xs[i]
+    yield "wrong factor", "it is multiplied by the output", g * y
     if edge.op.name == "pow" and i == 0:
         a, b = xs
         yield "wrong power", "the exponent is not lowered by one", g * b * a**b
@@ -300,6 +334,7 @@ def _elementwise(edge: Edge) -> Iterator[tuple[str, str, Any]]:
         yield "wrong power", "y stands where y^2 belongs", g * (1 - y if edge.op.name == "tanh" else y)
         yield "sign", "1 + y^2 stands for 1 - y^2", g * (1 + y * y)
         yield "missing path", "the 1 of the slope is missing", -g * y * y
+        yield "term forgotten", "the 1 - of the slope is missing", g * y * y
 
 
 def _matmul(edge: Edge) -> Iterator[tuple[str, str, Any]]:
@@ -340,12 +375,89 @@ def _getitem(edge: Edge) -> Iterator[tuple[str, str, Any]]:
     counted = np.zeros(edge.shape)
     np.add.at(counted, index, 1.0)
     yield "divided by n", "the gradients of repeated elements are averaged", edge.pull(edge.g) / np.maximum(counted, 1.0)
+    yield from _part_of_index(edge)
+
+
+def _part_of_index(edge: Edge) -> Iterator[tuple[str, str, Any]]:
+    """Only some of what was looked up is added: one column of the index, or all but one."""
+    index = edge.options["index"]
+    index = index[0] if isinstance(index, tuple) and len(index) == 1 else index
+    if not isinstance(index, np.ndarray) or index.dtype.kind not in "iu":
+        return
+    whole = np.zeros(edge.shape)
+    np.add.at(whole, index, edge.g)
+    for axis, length in enumerate(index.shape):
+        for k in range(length if length <= MANY else 0):
+            part, at = np.zeros(edge.shape), (slice(None),) * axis + (k,)
+            np.add.at(part, index[at], edge.g[at])
+            spelled = f"[{':, ' * axis}{k}]"
+            yield "missing path", f"only {spelled} of the index is added, of {length}", part
+            yield "missing path", f"all of the index but {spelled} is added", whole - part
 
 
 def _to_all(edge: Edge) -> Iterator[tuple[str, str, Any]]:
     axes = edge.options["axis"]
     g = edge.g if edge.options["keepdims"] else np.expand_dims(edge.g, axes)
     yield "index forgotten", "every element gets the gradient, not only the winner", np.broadcast_to(g, edge.shape)
+
+
+def _cross_entropy(edge: Edge) -> Iterator[tuple[str, str, Any]]:
+    x, labels = edge.xs[0], edge.options["labels"]
+    weight, p = weights_of(edge.g, len(x), edge.options["reduction"]), softmax_of(x, 1)
+    ones = np.eye(x.shape[1])[labels]
+    yield "term forgotten", "the one-hot of the labels is not subtracted from the softmax", weight * p
+    yield "term forgotten", "the softmax is missing, minus the one-hot of the labels stands alone", -weight * ones
+    yield "sign", "the one-hot of the labels is added to the softmax, not subtracted", weight * (p + ones)
+    yield "index forgotten", "1 is subtracted everywhere, not only at the label", weight * (p - 1)
+    yield "wrong axis", "the softmax is taken over axis 0", weight * (softmax_of(x, 0) - ones)
+
+
+def _softmax(edge: Edge) -> Iterator[tuple[str, str, Any]]:
+    g, y, axis = edge.g, edge.y, edge.options["axis"]
+    if edge.op.name == "softmax":
+        yield "term forgotten", "the sum of g * y is not subtracted: each output depends on the whole row", g * y
+        yield "elementwise for matmul", "y (1 - y) stands for the whole matrix of slopes", g * y * (1 - y)
+    else:
+        yield "term forgotten", "the softmax times the sum of g is not subtracted", g
+        yield "term forgotten", "g itself is missing: it is minus the softmax alone", -np.exp(y) * g.sum(axis=axis, keepdims=True)
+
+
+def _var(edge: Edge) -> Iterator[tuple[str, str, Any]]:
+    x, axes = edge.xs[0], edge.options["axis"]
+    slope = over_channels(edge.g, x, axes) * 2 / (x.size / max(np.size(edge.y), 1) - edge.options["correction"])
+    yield "term forgotten", "the mean is not subtracted", slope * x
+
+
+def _batch_norm(edge: Edge) -> Iterator[tuple[str, str, Any]]:
+    g, x, axes, correction = edge.g, edge.xs[0], edge.options["axis"], edge.options["correction"]
+    d, s = np.asarray(edge.options["kept"][0], np.float64), over_channels(edge.options["kept"][1], x, axes)
+    w, n = over_channels(edge.xs[1], x, axes), x.size / s.size
+    if edge.i == 1:
+        yield "x for y", "the output stands for the normalized input", (g * edge.y).sum(axis=axes)
+        yield "wrong factor", "the deviations are not divided by the standard deviation", (g * d).sum(axis=axes)
+    if edge.i == 0:
+        mean, along = g.mean(axis=axes, keepdims=True), d * s * s * (g * d).sum(axis=axes, keepdims=True)
+        name, other = ("n for n-1", n) if correction else ("n-1 for n", n - 1)
+        yield name, f"{name.replace('for', 'stands for')} in the variance", w * s * (g - mean - along / other)
+        along = along / (n - correction)
+        yield "missing path", "all but the paths through the mean and the variance is there", w * s * g
+        yield "missing path", "all but the path through the variance is there", w * s * (g - mean)
+        yield "missing path", "all but the path through the mean is there", w * s * (g - along)
+        yield "slope forgotten", "the gain is missing", s * (g - mean - along)
+
+
+_MISTAKEN = {
+    "matmul": _matmul,
+    "getitem": _getitem,
+    "embedding": _getitem,
+    "amax": _to_all,
+    "amin": _to_all,
+    "cross_entropy": _cross_entropy,
+    "softmax": _softmax,
+    "log_softmax": _softmax,
+    "var": _var,
+    "batch_norm": _batch_norm,
+}
 
 
 def _unknown_slope(edge: Edge) -> Iterator[tuple[str, str, Any]]:

@@ -8,7 +8,7 @@
 
 The first edge carries everything, x is used twice by the others. `names` are the tensors whose gradients somebody wrote
 down; what lies between two of them is one step. Data are those of the recorded forward pass: only the backward pass is
-run again, in float64, from the rows of the table. Imports engine, ops, tensor and errors.
+run again, in float64, from the rows of the table. Imports engine, errors, tensor and pullbacks.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.check.pullbacks import pulled, sizes
 from chainrule.engine import inputs_first
 from chainrule.errors import InputError
-from chainrule.ops import ArrayOp
-from chainrule.tensor import Array, ArrayMath
+from chainrule.tensor import Array
 
 
 @dataclass(frozen=True)
@@ -71,17 +71,18 @@ class Recording:
         size: True adds the sizes of the summands instead of the summands.
         """
         region, stopped, grads = set(region), set(stop) - set(seeds), {}
-        for node in reversed(self.order):
-            grads.update({node: seeds[node]} if node in seeds else {})
-            if node not in grads or node in stopped or node.op is None:
-                continue
-            pull = _sizes if size else pulled
-            for i, x in enumerate(node.inputs):
-                if x in region and x in self.users:
-                    dx = pull(node.op, i, grads[node], number(node), tuple(map(number, node.inputs)), node.options or {})
-                    if dx is not None:
-                        dx = fitted(dx, x.shape)
-                        grads[x] = grads[x] + dx if x in grads else dx
+        pull = sizes if size else pulled
+        with np.errstate(all="ignore"):  # infinities are judged, not warned of
+            for node in reversed(self.order):
+                grads.update({node: seeds[node]} if node in seeds else {})
+                if node not in grads or node in stopped or node.op is None:
+                    continue
+                for i, x in enumerate(node.inputs):
+                    if x in region and x in self.users:
+                        dx = pull(node.op, i, grads[node], number(node), tuple(map(number, node.inputs)), node.options or {})
+                        if dx is not None:
+                            dx = fitted(dx, x.shape)
+                            grads[x] = grads[x] + dx if x in grads else dx
         return grads
 
     def above(self, x: Any) -> set[Any]:
@@ -114,6 +115,18 @@ class Recording:
         """For each element of the gradient of x the sum of the sizes of all that was added up for it."""
         found = self.flow({self.root: np.ones(self.root.shape)}, self.above(x), size=True)
         return np.asarray(found.get(x, np.zeros(x.shape)))
+
+    def coarsest(self, x: Any) -> np.finfo[Any]:
+        """The coarsest floats that the gradient of x is made of."""
+        return max((np.finfo(node.dtype) for node in self.above(x)), key=lambda floats: floats.eps)
+
+    def origin(self) -> str:
+        """The first edge of the backward pass with a gradient that is not finite."""
+        for node in reversed(self.order):
+            if node in self.grads and not np.isfinite(self.grads[node]).all():
+                users = [user for user, _ in self.users[node]]
+                return " and ".join(dict.fromkeys(f"{self.called(node)} -> {self.called(user)}" for user in users))
+        return ""
 
     def edges(self, x: Any, grads: Mapping[Any, Any] | None = None, far: bool = True, without: Iterable[Any] = ()) -> list[Edge]:
         """Every edge on the way from x to the root, the nearest first and among those the last of the forward pass.
@@ -166,34 +179,6 @@ def number(node: Any) -> Any:
     """The data of a tensor, in float64 where they are floats."""
     data = np.asarray(node.data)
     return data.astype(np.float64) if data.dtype.kind == "f" else data
-
-
-def pulled(op: Any, i: int, g: Any, y: Any, xs: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    """The gradient that one operation gives to its i-th input, before broadcasting is undone; None for none."""
-    if isinstance(op, ArrayOp):
-        return op.pull(ArrayMath, [k == i for k in range(len(xs))], g, y, xs, options)[i]
-    derivative = op.derivatives[i]
-    return None if derivative is None else g * derivative(ArrayMath, y, *xs)
-
-
-def _sizes(op: Any, i: int, g: Any, y: Any, xs: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    if op.name == "batch_norm" and i == 0:  # this and the softmaxes subtract sums
-        axes, z, scale = options["axis"], np.abs(options["kept"][0]), np.reshape(xs[1], options["kept"][1].shape)
-        n = g.size / options["kept"][1].size
-        along = z * np.sum(g * z, axis=axes, keepdims=True) / (n - options["correction"])
-        return np.abs(scale * options["kept"][1]) * (g + np.mean(g, axis=axes, keepdims=True) + along)
-    if op.name in ("matmul", "linear"):
-        xs = tuple(np.abs(x) for x in xs)
-    if op.name in ("softmax", "log_softmax"):
-        p = y if op.name == "softmax" else np.exp(y)
-        return (p if op.name == "softmax" else 1) * g + p * np.sum(g, axis=options["axis"], keepdims=True)
-    if op.name in ("tanh", "sigmoid"):  # 1 - y^2 and y (1 - y): near 1 the differences are small, their summands are not
-        return g * (1 + y * y if op.name == "tanh" else y * (1 + y))
-    raw = pulled(op, i, g, y, xs, options)
-    if op.name == "cross_entropy":  # p - 1 at the right label
-        weight = g / len(xs[0]) if options["reduction"] == "mean" else np.reshape(g, (-1, 1))
-        return np.abs(raw) + 2 * weight * np.eye(xs[0].shape[1])[options["labels"]]
-    return None if raw is None else np.abs(raw)
 
 
 def fitted(dx: Any, shape: tuple[int, ...]) -> Any:

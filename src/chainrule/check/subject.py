@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from chainrule import engine
 from chainrule.check.nodes import described, first_non_finite
 from chainrule.engine import Node, Value
-from chainrule.errors import InputError, NonFiniteError, NotANumberError
+from chainrule.errors import ChainruleError, InputError, NonFiniteError, NotANumberError
 
 
 class Recorded(NamedTuple):
@@ -29,14 +29,15 @@ class Subject:
     names: the name of each number, such as "w[0][2]": the parameter of f, or the label of a Value.
     point: the numbers.
 
-    Raises InputError when there is no input or a number is not finite, NotANumberError for what is no number.
+    Raises InputError when there is no input, a number is not finite, or f wants arrays; NotANumberError for what is no number.
     """
 
     def __init__(self, f: Callable[..., Any], inputs: Sequence[Any]) -> None:
         if not callable(f):
             raise InputError(f"check_gradients(f, *inputs) takes a function first, not {type(f).__name__}")
         self.f = f
-        self._inputs = [x.tolist() if hasattr(x, "tolist") else x for x in inputs]  # NumPy arrays and scalars
+        self._inputs = [x.tolist() if hasattr(x, "tolist") else x for x in inputs]  # arrays, tensors and NumPy's scalars
+        self._from_arrays = any(hasattr(x, "tolist") for x in inputs)
         self.names: list[str] = []
         self.point: list[float] = []
         for name, x in zip(_parameter_names(f, len(inputs)), self._inputs, strict=True):
@@ -52,10 +53,20 @@ class Subject:
     def record(self, point: Sequence[float]) -> Recorded:
         """Run f on new Values of these numbers."""
         leaves = [Value(number, label=name) for name, number in zip(self.names, point, strict=True)]
-        remaining = iter(leaves)
-        returned = self.f(*[_with_values(x, remaining) for x in self._inputs])
+        returned = self._called(iter(leaves))
         indices, outputs = zip(*_checked_outputs(returned), strict=True)
         return Recorded(leaves, list(outputs), list(indices))
+
+    def _called(self, leaves: Iterator[Value]) -> Any:
+        try:
+            return self.f(*[_with_values(x, leaves) for x in self._inputs])
+        except (TypeError, AttributeError) as error:
+            if isinstance(error, ChainruleError) or not self._from_arrays:
+                raise
+            raise InputError(
+                f"check_gradients hands f the numbers of an array or tensor as nested lists of Values, and with those f fails "
+                f"({error}); write f over numbers, or judge gradients of tensors by compare(mine, x, root=loss)"
+            ) from error
 
     def numbers(self, point: Sequence[float]) -> list[float]:
         """The outputs of f as numbers."""
