@@ -3,6 +3,8 @@
 import random
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -12,6 +14,8 @@ from chainrule import ChainruleError, Value, engine, optim
 from chainrule.compiler.builder import Builder
 from chainrule.compiler.executors import EXECUTORS
 from chainrule.errors import CompileError, InputError
+from chainrule.nn import functional
+from chainrule.tensor import Tensor
 
 
 def plain(loss, params, *args):
@@ -400,3 +404,73 @@ def test_25_unequal_is_a_number_on_the_pure_engine_too():
     w = Value(2.0)
     found = chainrule.compile(lambda x: (w * w, [a != 1.0 for a in x]), [w])(np.array([1.0, 2.0]))[1]
     assert np.array_equal(found, [0, 1])
+
+
+def test_26_a_power_of_zero_is_no_power_of_the_first_parameter():
+    w = [Value(v) for v in (0.9, 0.4, 0.7, 0.3, 0.6)]
+
+    def loss():
+        return w[3] ** w[4] + w[0] ** 0
+
+    step = chainrule.compile(loss, w)
+    found, (expected, gradients) = compiled(step, w), plain(loss, w)
+    assert found[0] == pytest.approx(expected)
+    assert found[1] == pytest.approx(gradients)
+
+
+def test_27_labels_of_tensors_are_checked_in_every_call():
+    W, X = Tensor(np.ones((2, 3)), requires_grad=True), np.ones((3, 2))
+    step = chainrule.compile(lambda X, y: functional.cross_entropy(X @ W, y), [W])
+    for _ in range(3):
+        step(X, np.array([0, 1, 2]))
+        for wrong in ([0, 1, 9], [0, -1, 2]):
+            with pytest.raises(InputError, match="out of range"):
+                step(X, np.array(wrong))
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_28_threads_may_share_what_is_compiled(executor):
+    w = Value(2.0)
+    step = chainrule.compile(lambda x: (w * x).tanh() * x, [w], executor=executor)
+    f = chainrule.compile(lambda x: x * x, executor=executor)
+    xs = [0.1 * k for k in range(50)]
+    wanted = [(x * np.tanh(2.0 * x), x * x) for x in xs]
+
+    def work(_):
+        return [(step(x), f(x)) for x in xs]
+
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(work, range(8)):
+            np.testing.assert_allclose(found, wanted, rtol=1e-12)
+
+
+def test_29_another_thread_may_draw_random_numbers():
+    w, done = Value(2.0), threading.Event()
+
+    def draw():
+        while not done.is_set():
+            random.random()
+
+    thread = threading.Thread(target=draw)
+    thread.start()
+    try:
+        for _ in range(10):
+            assert chainrule.compile(lambda: sum(w * k for k in range(30)), [w])() == 870.0
+    finally:
+        done.set()
+        thread.join()
+
+
+def test_30_a_value_made_of_a_number_that_was_read():
+    w = Value(2.0)
+    with pytest.raises(CompileError, match=r"test_compiler_semantics\.py:\d+: the function takes a number"):
+        chainrule.compile(lambda: Value((w * 1).data) * w, [w])()
+
+
+def test_31_arguments_of_a_loss_may_be_given_by_name():
+    w = Value(2.0)
+    step = chainrule.compile(lambda x, k=1.0: w * x * k, [w])
+    assert step(x=3.0) == step(3.0) == 6.0
+    assert step(3.0, k=2.0) == 12.0
+    with pytest.raises(InputError, match="missing a required argument"):
+        step(y=1.0)

@@ -62,3 +62,15 @@ def expect_known(name: str) -> None:
     """InputError for an executor that there is not."""
     if name and name not in NAMES:
         raise InputError(f"unknown executor {name!r}{did_you_mean(name, NAMES)} (known: {', '.join(NAMES)})")
+
+
+_UNSIGNED = {np.dtype(f"i{n}"): np.dtype(f"u{n}") for n in (1, 2, 4, 8)}
+
+
+def expect_in_range(index: npt.NDArray[Any], name: str, length: int) -> None:
+    """InputError, naming the first, for indices that are not from 0 to length - 1."""
+    # One look for both ends: a negative number is a huge one when its bits are read without sign.
+    bits = index.view(_UNSIGNED.get(index.dtype, index.dtype)) if index.flags.c_contiguous else index
+    if index.size and (bits.item(bits.argmax()) >= length or (bits is index and index.min() < 0)):
+        wrong = index[(index < 0) | (index >= length)].flat[0]
+        raise InputError(f"{name}: index {wrong} is out of range for a table of {length}")

@@ -13,6 +13,7 @@ Imports builder, program, recording, tape, trace, executors and engine.
 """
 
 import inspect
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -48,21 +49,26 @@ class Function:
         self.dtype = np.dtype(dtype)
         self.signature, self.name = _signature(function), getattr(function, "__name__", "the function")
         self._programs: dict[Any, Any] = {}
+        self._lock = threading.RLock()  # a program has one set of buffers
         self._single: Mapped | None = None  # of single numbers: the call that must cost next to nothing
+
+    def __repr__(self) -> str:
+        return f"<compiled {self.name}>"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The result, or a tuple of them."""
         single = self._single
         if single is not None and not kwargs and len(args) == len(single.put):
-            for put, x in zip(single.put, args, strict=True):
-                if type(x) is not float:
-                    break
-                put((), x)
-            else:
-                single.execute()
-                y = single.get()
-                if y - y == 0.0:  # finite; anything else is looked into below
-                    return y
+            with self._lock:
+                for put, x in zip(single.put, args, strict=True):
+                    if type(x) is not float:
+                        break
+                    put((), x)
+                else:
+                    single.execute()
+                    y = single.get()
+                    if y - y == 0.0:  # finite; anything else is looked into below
+                        return y
         return self._run("value", args, kwargs)[0]
 
     def value_and_grad(self, *args: Any, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
@@ -77,6 +83,10 @@ class Function:
 
     def _run(self, what: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, list[dict[str, Any]]]:
         given = self._bound(args, kwargs)
+        with self._lock:
+            return self._mapped(what, given)
+
+    def _mapped(self, what: str, given: dict[str, Numbers]) -> tuple[Any, list[dict[str, Any]]]:
         key = (what, *((name, x.shape) for name, x in given.items()))
         mapped = self._programs.get(key)
         if mapped is None:

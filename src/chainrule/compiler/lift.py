@@ -215,7 +215,7 @@ class Lifter:
             of_table = {of[x] for x in inputs[1:]}
             return (op, of[inputs[0]], len(inputs) - 1, *(of_table if len(of_table) == 1 else [of[x] for x in inputs[1:]]))
         if op is POW and self.classes[of[inputs[1]]].name == CONSTANT:
-            return (op, of[inputs[0]], float(self.value[inputs[1]]))  # a square is not computed like a cube
+            return (op, of[inputs[0]], (CONSTANT, float(self.value[inputs[1]])))  # a square is not computed like a cube
         return (op, *[of[x] for x in inputs])
 
     def make_class(self, at: int, op: Op | None, key: Any, of: list[int]) -> Class:

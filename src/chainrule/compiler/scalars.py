@@ -8,12 +8,12 @@ import numpy.typing as npt
 
 from chainrule import engine
 from chainrule.compiler.builder import Builder
-from chainrule.compiler.executors import Runner
+from chainrule.compiler.executors import Runner, expect_in_range
 from chainrule.compiler.lift import Lifter
 from chainrule.compiler.recording import CAPTURED, recorded
 from chainrule.compiler.tape import Leaf, Tape
 from chainrule.engine import Node, Value
-from chainrule.errors import CompileError, InputError
+from chainrule.errors import CompileError
 
 PARAMS = "params"
 
@@ -74,7 +74,7 @@ class TracedScalars:
                 engine.read_data(nodes, exact)
                 buffer[...] = exact
         for k, name, places, length in self.bounds:
-            _expect_in_range(arrays[k].reshape(-1)[places], name, length)
+            expect_in_range(arrays[k].reshape(-1)[places], f"{name}: take", length)
         for k, x in enumerate(arrays):
             if f"x{k}" in self.runner.inputs:  # an argument may go unused
                 self.runner.feed(f"x{k}", x)
@@ -151,9 +151,3 @@ def _numbers(x: Any) -> Any:
     if isinstance(x, (list, tuple, np.ndarray)):
         return np.array([_numbers(each) for each in x])
     return x.data if isinstance(x, Node) else x
-
-
-def _expect_in_range(index: Numbers, name: str, length: int) -> None:
-    if index.size and not (index.min() >= 0 and index.max() < length):
-        wrong = index[(index < 0) | (index >= length)][0]
-        raise InputError(f"{name}: take: index {wrong} is out of range for a table of {length}")

@@ -9,7 +9,9 @@ Imports program, update, executors, explain, scalars, tensors, and of the core e
 
 import contextlib
 import gc
+import inspect
 import math
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -80,18 +82,35 @@ class Step:
         self.dtype = np.dtype(dtype or (self.params[0].dtype if self.of_tensors else "float64"))
         expect_known(executor)
         self.executor = executor
+        self._lock = threading.RLock()
         self._plans: dict[Any, Plan] = {}
         self._latest: Plan | None = None
 
-    def __call__(self, *args: Any) -> Any:
+    def __repr__(self) -> str:
+        return f"<compiled {getattr(self.function, '__name__', 'function')} of {len(self.params)} parameters>"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The loss at these arguments, as a float, with what else the function returns; gradients are in `grad`."""
+        if kwargs:
+            args = self._positional(args, kwargs)
         arrays = [x if type(x) is np.ndarray else _array(k, x) for k, x in enumerate(args)]
         key = tuple([(x.shape, x.dtype.kind) for x in arrays])
         plan = self._plans.get(key)
         if plan is None or not plan.is_current:
             plan = self._plans[key] = Plan(self, arrays)
         self._latest = plan
-        return plan.run(arrays)
+        with self._lock:  # the parameters are shared, so one step at a time
+            return plan.run(arrays)
+
+    def _positional(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+        name = getattr(self.function, "__name__", "the function")
+        try:
+            bound = inspect.signature(self.function).bind(*args, **kwargs)
+        except TypeError as error:
+            raise InputError(f"{name}: {error}") from None
+        if bound.kwargs:
+            raise InputError(f"{name}: {next(iter(bound.kwargs))} can only be given by name, which a compiled loss has not")
+        return bound.args
 
     def explain(self) -> str:
         """What the program does, and which lines of the function each array operation came from."""

@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from chainrule import engine, tensor
 from chainrule.compiler.builder import Builder
-from chainrule.compiler.executors import Runner
-from chainrule.compiler.lines import Array
+from chainrule.compiler.executors import Runner, expect_in_range
+from chainrule.compiler.lines import Array, places
 from chainrule.engine import inputs_first
 from chainrule.errors import CompileError, InputError
 from chainrule.ops import Op
@@ -42,7 +42,7 @@ class TracedTensors:
         self.given = [self.builder.input(f"x{k}", t.shape, t.dtype) for k, t in enumerate(first.given)]
         self.first = first
         self.captured: list[Any] = []
-        self.lengths: Counter[str] = Counter()
+        self.bounds: list[tuple[int, Any, str, int]] = []  # (argument, places in it, operation, length of what it indexes)
         self.lines: dict[Any, Array] = dict(zip(params, self.params, strict=True))
         self.lines |= dict(zip(first.given, self.given, strict=True))
         before = set(second.leaves)
@@ -74,27 +74,30 @@ class TracedTensors:
         elif isinstance(op, Op):
             line = b.apply(op, *xs)
         else:
-            options = {name: self._option(name, x) for name, x in (node.options or {}).items()}
+            options = {name: self._option(node, name, x) for name, x in (node.options or {}).items()}
             whole = op.name in WHOLE
             line = b.make(op, xs, node.shape, node.dtype, options) if whole else op.forward(b.math, *xs, **options)
         return b.broadcast_to(b.astype(line, node.dtype), node.shape)
 
-    def _option(self, name: str, x: Any) -> Any:
+    def _option(self, node: Any, name: str, x: Any) -> Any:
         """An option of a row; where it is an array of indices that came as an argument, the line of that."""
         if name == "kept":
             return []
+        shape = node.inputs[0].shape
         if name == "index" and isinstance(x, tuple):
-            return tuple(self._index(i) for i in x)
-        return self._index(x) if isinstance(x, np.ndarray) else x
+            return tuple(self._index(i, node.op.name, shape[min(k, len(shape) - 1)]) for k, i in enumerate(x))
+        return self._index(x, node.op.name, shape[-1] if name == "labels" else shape[0]) if isinstance(x, np.ndarray) else x
 
-    def _index(self, x: Any) -> Any:
+    def _index(self, x: Any, name: str, length: int) -> Any:
         if not isinstance(x, np.ndarray):
             return x
-        for line, given in zip(self.given, self.first.given, strict=True):
+        for k, (line, given) in enumerate(zip(self.given, self.first.given, strict=True)):
             whole = given._data
             if whole.dtype == x.dtype and np.shares_memory(x, whole):
                 offset = (x.__array_interface__["data"][0] - whole.__array_interface__["data"][0]) // whole.itemsize
-                return self.builder.view(line, offset, x.shape, tuple(s // whole.itemsize for s in x.strides))
+                strides = tuple(s // whole.itemsize for s in x.strides)
+                self.bounds.append((k, None if x.size == whole.size else places(offset, x.shape, strides), name, length))
+                return self.builder.view(line, offset, x.shape, strides)
         return x
 
     def attach(self, runner: Runner) -> None:
@@ -109,6 +112,8 @@ class TracedTensors:
             if p._data is not inputs[name]:
                 inputs[name][...] = p._data
                 p.data = inputs[name]
+        for k, at, name, length in self.bounds:
+            expect_in_range(arrays[k] if at is None else arrays[k].reshape(-1)[at], name, length)
         for k, x in enumerate(arrays):
             if f"x{k}" in inputs:  # an argument may go unused
                 self.runner.feed(f"x{k}", x)

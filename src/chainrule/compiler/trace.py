@@ -14,6 +14,7 @@ Left out on purpose: operators that a subclass of Value defines itself. Imports 
 import builtins
 import contextlib
 import math
+import numbers
 import operator
 import sys
 import threading
@@ -109,6 +110,9 @@ class Reading:
     __repr__ = __str__ = lambda self: "?"
 
 
+numbers.Real.register(Reading)  # so that Value(reading) and the like ask for float(), and get the sentence
+
+
 def _between(name: str) -> Callable[[Any, Any], Any]:
     compute = getattr(operator, name)
 
@@ -198,7 +202,10 @@ def take(table: Any, i: Any) -> Any:
         return tracing.take(table, i)
     if isinstance(i, (Node, Reading)):
         raise InputError(_NO_INDEX)
-    return table[operator.index(i)]
+    at = operator.index(i)
+    if at < 0:
+        raise InputError(f"take: an index counts from 0, so it cannot be {at}")
+    return table[at]
 
 
 _NO_INDEX = "take: an index is a whole number, or in a compiled function an element of an argument of whole numbers"
