@@ -213,6 +213,34 @@ def test_dropout():
     np.testing.assert_array_equal(F.dropout(x).data, first)
 
 
+def test_batch_norm_of_mixed_dtypes_is_the_same_in_both_modes():
+    x, w = Tensor(draw(6, 3), dtype="float32", requires_grad=True), Tensor(draw(3), dtype="float32", requires_grad=True)
+    b = Tensor(draw(3) * 1e-9 + 1, requires_grad=True)
+    mean, var = Tensor(np.zeros(3)), Tensor(np.ones(3))
+    F.batch_norm(x, mean, var, w, b, training=True, momentum=1.0)
+    trained, evaluated = (F.batch_norm(x, mean, var, w, b, training=t, momentum=0.0) for t in (True, False))
+    assert trained.dtype == evaluated.dtype == np.float64
+    np.testing.assert_allclose(trained.data, evaluated.data, rtol=1e-12)
+    trained.sum().backward()
+    assert (x.grad.dtype, w.grad.dtype, b.grad.dtype) == ("float32", "float32", "float64")
+
+
+def test_cross_entropy_of_no_rows_and_of_unsigned_labels():
+    x = Tensor(np.zeros((0, 3)), requires_grad=True)
+    nothing = torch.zeros((0, 3), dtype=torch.float64), torch.zeros(0, dtype=torch.long)
+    for reduction in ("sum", "none"):
+        loss, expected = F.cross_entropy(x, [], reduction), TF.cross_entropy(*nothing, reduction=reduction)
+        assert loss.shape == tuple(expected.shape)
+        assert loss.tolist() == expected.tolist()
+        loss.sum().backward()
+        assert x.grad.shape == (0, 3)
+    logits = draw(4, 3)
+    for dtype in ("uint8", "uint16", "uint32", "uint64", "int8", "int32"):
+        for reduction in ("mean", "none"):
+            found = F.cross_entropy(logits, np.array([0, 2, 1, 1], dtype), reduction)
+            np.testing.assert_array_equal(found.data, F.cross_entropy(logits, [0, 2, 1, 1], reduction).data)
+
+
 def test_float32_stays_float32():
     x = Tensor(draw(4, 3), dtype="float32", requires_grad=True)
     w, b = (Tensor(draw(*s), dtype="float32", requires_grad=True) for s in ((5, 3), (5,)))

@@ -310,6 +310,18 @@ def test_summary():
     assert "forward" not in vars(nested[0][0])
 
 
+def test_a_summary_records_nothing():
+    seen = []
+
+    class Watching(Module):
+        def forward(self, x):
+            seen.append((x.requires_grad, self.training))
+            return x
+
+    summary(Sequential(Linear(2, 3), Watching()), (4, 2))
+    assert seen == [(False, False)]
+
+
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [

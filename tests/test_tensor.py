@@ -1,12 +1,15 @@
 """Tensors against PyTorch in float64: values, first and second derivatives, on drawn shapes; and what NumPy users expect."""
 
+import contextlib
 import copy
 import itertools
+import operator
 import os
 import pickle
 import random
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -15,7 +18,8 @@ import chainrule
 from chainrule import ops
 from chainrule.engine import Value
 from chainrule.errors import ChainruleError, GraphError, InputError, NotANumberError, OperationError
-from chainrule.tensor import Tensor, concatenate, matmul, one_hot, stack
+from chainrule.nn import functional
+from chainrule.tensor import Tensor, adopt, apply, concatenate, matmul, one_hot, stack
 
 if os.environ.get("CI") == "true":
     import torch
@@ -397,6 +401,255 @@ def test_data_assigned_before_a_pending_backward_is_an_error():
     assert w.data == pytest.approx(1.7)
 
 
+# ---- changing what a pending backward needs ----------------------------------------------------------------------------
+
+
+def w_of_2_3():
+    return Tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], requires_grad=True, label="w")
+
+
+def squares(w):
+    return (w * w).sum()
+
+
+def element_of(array, value=100.0):
+    array[0, 0] = value
+
+
+def changed_whole(w):
+    w.data -= 0.5
+
+
+def alias(w, old):
+    old *= 10  # a name of its own from here on
+    element_of(old)  # and what a name of its own points to is an array that is not written to either
+
+
+CHANGES = {
+    # how the data of w (2, 3) might be changed between a forward pass and its backward pass; "old" is w.data, taken before
+    "assign": lambda w, old: setattr(w, "data", w.data - 0.5),
+    "subtract": lambda w, old: changed_whole(w),
+    "multiply": lambda w, old: setattr(w, "data", operator.imul(w.data, 10)),
+    "slice": lambda w, old: operator.setitem(w.data, slice(None), operator.isub(w.data[:], 0.5)),
+    "subtract without assigning": lambda w, old: operator.isub(w.data, 0.5),
+    "method": lambda w, old: w.data.__isub__(0.5),
+    "element": lambda w, old: element_of(w.data),
+    "fill": lambda w, old: w.data.fill(0),
+    "sort": lambda w, old: w.data.sort(),
+    "out": lambda w, old: np.add(w.data, 1, out=w.data),
+    "copyto": lambda w, old: np.copyto(w.data, 7.0),
+    "put": lambda w, old: np.put(w.data, [0], 7.0),
+    "transposed array": lambda w, old: element_of(w.data.T),
+    "row of the array": lambda w, old: operator.setitem(w.data[0], 0, 7.0),
+    "flat array": lambda w, old: operator.setitem(w.data.reshape(-1), 0, 7.0),
+    "alias": alias,
+    "numpy": lambda w, old: element_of(w.numpy()),
+    "asarray": lambda w, old: element_of(np.asarray(w.detach())),
+    "array without a copy": lambda w, old: element_of(np.array(w.detach(), copy=False)),
+    "transpose": lambda w, old: changed_whole(w.T),
+    "reshaped": lambda w, old: element_of(w.reshape(3, 2).data),
+    "row": lambda w, old: changed_whole(w[0]),
+    "detached": lambda w, old: changed_whole(w.detach()),
+    "detached element": lambda w, old: element_of(w.detach().data),
+    "numpy from dlpack": lambda w, old: element_of(np.from_dlpack(w.detach())),
+    "torch from dlpack": lambda w, old: torch.from_dlpack(w.detach()).mul_(2),
+    "another with its data": lambda w, old: changed_whole(sharing(w)),
+    "element of another": lambda w, old: element_of(sharing(w).data),
+    "array that was assigned": lambda w, old: element_of(assigned(w)),
+}
+
+
+def sharing(w):
+    other = Tensor(np.zeros(w.shape))
+    other.data = w.data
+    return other
+
+
+def assigned(w):
+    array = w.data.copy()
+    w.data = array
+    return array
+
+
+@pytest.mark.parametrize("recording", [True, False])
+@pytest.mark.parametrize("name", CHANGES)
+def test_no_change_of_data_gives_a_wrong_gradient(name, recording):
+    w = w_of_2_3()
+    loss, old = squares(w), w.data
+    before = w.tolist()
+    try:
+        with contextlib.nullcontext() if recording else chainrule.no_grad():
+            CHANGES[name](w, old)
+    except ValueError as error:  # InputError is one
+        assert "read-only" in str(error)  # noqa: PT017
+        assert w.tolist() == before
+    if w.tolist() != before or name == "array that was assigned":
+        with pytest.raises(GraphError, match=r"the data of w .* was assigned after"):
+            loss.backward()
+    else:
+        loss.backward()
+        np.testing.assert_array_equal(w.grad, 2 * np.array(before))
+    w.zero_grad()
+    squares(w).backward()  # a new forward pass is fine
+    np.testing.assert_array_equal(w.grad, 2 * w.data)
+
+
+def test_most_ways_to_change_data_are_refused_or_change_something():
+    """Of the ways above those that are written to change w do, or are refused; those on other tensors leave it alone."""
+    alone = {
+        "subtract without assigning",
+        "method",
+        "alias",
+        "transpose",
+        "row",
+        "detached",
+        "another with its data",
+        "array that was assigned",
+        "asarray",
+    }
+    alone |= {"numpy from dlpack", "torch from dlpack"}
+    for name, change in CHANGES.items():
+        w = w_of_2_3()
+        old, before, refused = w.data, w.tolist(), False
+        try:
+            change(w, old)
+        except ValueError:
+            refused = True
+        assert refused or w.tolist() != before or name in alone, name
+        assert old.tolist() == before, name  # what was taken before stays what it was
+
+
+def test_what_is_changed_may_be_a_result_a_constant_or_an_index():
+    x = Tensor([1.0, 2.0, 3.0], requires_grad=True)
+    z = x * x
+    loss = (z * z).sum()
+    with pytest.raises(InputError, match="read-only; change a copy of it"):
+        z.data[0] = 5
+    z.data = z.data + 1
+    with pytest.raises(GraphError, match="was assigned after"):
+        loss.backward()
+    z = x * x
+    z.data = z.data + 1  # of the node that is to be pulled back itself
+    with pytest.raises(GraphError, match="was assigned after"):
+        z.backward(np.ones(3))
+    constant, ix, mask = np.full(3, 3.0), np.array([0, 1, 1]), np.array([True, False, True])
+    numbers = Tensor([2.0, 2.0, 2.0])
+    loss = (x * constant).sum() + (constant * x).sum() + x[ix].sum() + x[mask].sum() + (x / constant).sum() + 0 * numbers.sum()
+    constant[:], ix[:], mask[:] = 7, 2, False
+    loss.backward()
+    np.testing.assert_allclose(x.grad, 3 + 3 + np.array([1, 2, 0]) + np.array([1, 0, 1]) + 1 / 3)
+    loss = (x * numbers).sum()
+    numbers.data = [5.0, 5.0, 5.0]
+    with pytest.raises(GraphError, match="was assigned after"):
+        loss.backward()
+
+
+def test_indices_and_labels_that_are_tensors_may_be_assigned_anew():
+    table, index, labels = w_of_2_3(), Tensor([0, 1, 1]), Tensor([0, 2])
+    loss = functional.embedding(index, table).sum() + table[index].sum()
+    index.data = [0, 0, 0]
+    loss.backward()
+    assert table.grad.tolist() == [[2, 2, 2], [4, 4, 4]]
+    table.zero_grad()
+    loss = functional.cross_entropy(table, labels)
+    expected = chainrule.gradients(loss, table)[table]
+    labels.data -= labels.data
+    twice = chainrule.gradients(loss, table, create_graph=True)[table]
+    loss.backward()
+    np.testing.assert_array_equal(table.grad, expected)
+    np.testing.assert_allclose(twice.data, expected, rtol=1e-12)
+
+
+def test_data_is_an_array_like_any_other_but_for_writing():
+    x = Tensor([[1.0, 2.0], [3.0, 4.0]], dtype="float32")
+    d = x.data
+    assert repr(d) == repr(np.asarray(d))
+    for made in (d + 1, 1 - d, d * d, -d, np.exp(d), d > 1, d.sum(0), d @ d, d.copy(), copy.copy(d), copy.deepcopy(d),
+                 pickle.loads(pickle.dumps(d)), np.where(d > 0, d, 0), np.concatenate([d, d])):  # fmt: skip
+        assert type(made) is np.ndarray
+        made[0] = 0
+    assert type(d.sum()) is np.float32
+    assert d.astype("float64").dtype == np.float64
+    d += np.ones((2, 2))  # in float64, as NumPy casts
+    assert (d.dtype, d.tolist(), x.tolist()) == (np.float32, [[2, 3], [4, 5]], [[1, 2], [3, 4]])
+    changed = x.data.astype("float32")
+    same = changed
+    changed += 1
+    assert same is changed
+    with pytest.raises(ValueError, match="broadcast"):
+        x.data += np.ones((3, 2, 2))
+    with pytest.raises(TypeError, match="Cannot cast"):
+        Tensor([1, 2]).data += 0.5
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_an_array_that_was_assigned_remains_its_owners(dtype):
+    w, array = w_of_2_3(), np.ones((2, 3), dtype)
+    w.data = array
+    loss = squares(w)
+    array[:] = 7
+    loss.backward()
+    np.testing.assert_array_equal(w.grad, np.full((2, 3), 2.0))
+
+
+HOLDERS = {
+    "data": lambda w: w.data,
+    "view of data": lambda w: w.data.reshape(-1)[1:],
+    "numpy": lambda w: w.numpy(),
+    "row": lambda w: w[0],
+    "column": lambda w: w[:, 1],
+    "transpose": lambda w: w.T,
+    "reshaped": lambda w: w.reshape(3, 2),
+    "wide": lambda w: w.expand(3000, 2, 3),
+    "clone": lambda w: w.clone(),
+    "detached": lambda w: w.detach(),
+    "another with its data": sharing,
+    "constant": lambda w: (Tensor(1.0, requires_grad=True) * w.data).inputs[1],
+    "memory": lambda w: np.asarray(memoryview(w.data)),
+}
+
+
+@pytest.mark.parametrize("name", HOLDERS)
+def test_what_others_hold_is_not_written_to(name):
+    w = w_of_2_3()
+    w.data -= 0.0
+    held = HOLDERS[name](w)
+    before = held.tolist()
+    w.data -= 0.5
+    assert held.tolist() == before
+    assert w.tolist() == [[0.5, 1.5, 2.5], [3.5, 4.5, 5.5]]
+
+
+def test_an_optimisers_step_writes_into_the_array_that_nobody_else_holds():
+    w = w_of_2_3()
+    place = w.data.ctypes.data
+    loss = squares(w)
+    loss.backward()
+    w.data -= 0.1 * w.grad
+    assert w.data.ctypes.data == place
+    with pytest.raises(GraphError, match=r"the data of w .* was assigned after"):
+        loss.backward()
+    index, table = Tensor([0, 1]), w_of_2_3()
+    loss = functional.embedding(index, table).sum()
+    index.data -= index.data
+    loss.backward()
+    assert table.grad.tolist() == [[1, 1, 1], [1, 1, 1]]
+
+
+def test_an_adopted_buffer_is_handed_out_as_a_copy():
+    x, buffer = Tensor([1.0, 2.0], requires_grad=True), np.array([3.0, 4.0])
+    loss = (x * x).sum()
+    adopt(x, buffer)
+    with pytest.raises(GraphError, match="out of date"):
+        loss.backward()
+    taken, other = x.data, Tensor([0.0, 0.0])
+    other.data = x.data
+    buffer += 1
+    assert (x.tolist(), taken.tolist(), other.tolist()) == ([4, 5], [3, 4], [3, 4])
+    x.data += 1
+    assert (x.tolist(), buffer.tolist()) == ([5, 6], [4, 5])
+
+
 def test_data_keeps_its_shape():
     w = Tensor([[1.0, 2.0]], requires_grad=True)
     with pytest.raises(InputError, match=r"shape \(2,\) cannot replace data of shape \(1, 2\)"):
@@ -492,6 +745,279 @@ def test_pictures_and_text_show_tensors():
     y.backward()
     assert "tanh" in show.text(y)
     assert "x | data 2x3 float64 | grad 2x3 float64" in show.draw_dot(y).source
+
+
+# ---- edges of arithmetic ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "row", [[-np.inf, -np.inf], [np.inf, 0.0], [np.inf, -np.inf], [np.inf, 800.0], [0.0, -np.inf], [1.0, 2.0]]
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_logsumexp_of_infinities_is_pytorchs_without_a_warning(row, dtype):
+    x = Tensor([row, [1.0, 2.0]], dtype=dtype)
+    expected = torch.tensor([row, [1.0, 2.0]], dtype=getattr(torch, dtype)).logsumexp(1)
+    np.testing.assert_allclose(x.logsumexp(1).data, expected.numpy(), rtol=1e-6)
+    assert x.logsumexp(1, keepdim=True).shape == (2, 1)
+    assert x.logsumexp(1).dtype == dtype
+
+
+@pytest.mark.parametrize("shape", [(2, 0), (0, 2), (0,), (1,), (), (0, 0), (1, 1), (2, 0, 3), (3, 1, 2)])
+def test_rows_along_axes_of_length_0_and_1_are_pytorchs(shape):
+    a = RNG.normal(size=shape)
+    x, t = Tensor(a, requires_grad=True), torch.tensor(a, requires_grad=True)
+    for name in ("softmax", "log_softmax"):
+        for dim in range(-max(len(shape), 1), max(len(shape), 1)):
+            agree(
+                lambda x, n=name, d=dim: getattr(x, n)(d),
+                lambda x, n=name, d=dim: getattr(x, n)(d),
+                [np.asarray(a)],
+                second=False,
+            )
+    for dim in range(-len(shape), len(shape)):
+        agree(lambda x, d=dim: x.sum(d), lambda x, d=dim: x.sum(d), [a])
+        for f in (lambda x, d=dim: x.logsumexp(d), lambda x, d=dim: x.logsumexp(d, keepdim=True)):
+            agree(f, f, [a], second=shape[dim] > 0)
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for name in ("mean", "var", "std"):
+                mine, theirs = getattr(x, name)(dim), getattr(t, name)(dim)
+                np.testing.assert_allclose(mine.data, theirs.detach().numpy(), rtol=1e-12, err_msg=name)
+        if shape[dim]:
+            for name in ("amax", "amin"):
+                agree(lambda x, n=name, d=dim: getattr(x, n)(d), lambda x, n=name, d=dim: getattr(x, n)(d), [a], second=False)
+            agree(lambda x, d=dim: x.max(d).values, lambda x, d=dim: x.max(d).values, [a], second=False)
+    for f in (
+        lambda x: x.reshape(*shape, 1) * 2, lambda x: x.flatten(), lambda x: x.unsqueeze(0), lambda x: x.squeeze(),
+        lambda x: x[None], lambda x: x[...], lambda x: x.expand(2, *shape) * 1, lambda x: x.clone(),
+        lambda x: x.clamp(-0.5, 0.5), lambda x: x.double(),
+    ):  # fmt: skip
+        agree(f, f, [a], second=False)
+
+
+@pytest.mark.parametrize(("n", "k", "m"), list(itertools.product([0, 1, 3], repeat=3)))
+def test_products_and_joins_with_axes_of_length_0_and_1(n, k, m):
+    agree(lambda a, b: a @ b, lambda a, b: a @ b, [draw(n, k), draw(k, m)], second=False)
+    agree(lambda a, b: a @ b, lambda a, b: a @ b, [draw(2, n, k), draw(k, m)], second=False)
+    agree(lambda a, b: a @ b, lambda a, b: a @ b, [draw(n, k), draw(k)], second=False)
+    agree(lambda a, b: a @ b, lambda a, b: a @ b, [draw(k), draw(k, m)], second=False)
+    agree(lambda a, b: concatenate([a, b], 1), lambda a, b: torch.cat([a, b], 1), [draw(n, k), draw(n, m)], second=False)
+    agree(lambda a, b: stack([a, b], 1), lambda a, b: torch.stack([a, b], 1), [draw(n, k), draw(n, k)], second=False)
+    agree(lambda a: a.permute(2, 0, 1) * 1, lambda a: a.permute(2, 0, 1) * 1, [draw(n, k, m)], second=False)
+    agree(lambda a: a[:, ::2], lambda a: a[:, ::2], [draw(n, k, m)], second=False)
+    agree(functional.linear, torch.nn.functional.linear, [draw(n, k), draw(m, k), draw(m)], second=False)
+
+
+@pytest.mark.parametrize("values", [[2.0, 2.0, 2.0], [1.0, 2.0, 4.0]])
+def test_the_deviation_of_what_does_not_vary_has_no_slope(values):
+    agree(lambda x: x.std(), lambda x: x.std(), [np.array(values)], second=False)
+    agree(lambda x: x.std(1), lambda x: x.std(1), [np.array([values, [1.0, 2.0, 3.0]])], second=False)
+    assert Tensor(values).std(keepdims=True).shape == (1,)
+    assert Tensor([values] * 2).std(1, keepdims=True).shape == Tensor([values] * 2).std(axis=1, keepdim=True).shape == (2, 1)
+
+
+def test_corrections():
+    a = draw(5, 3)
+    for options in ({"unbiased": False}, {"correction": 0}, {"correction": 2}, {}):
+        agree(lambda x, o=options: x.var(0, **o), lambda x, o=options: x.var(0, **o), [a])
+        agree(lambda x, o=options: x.std(0, **o), lambda x, o=options: x.std(0, **o), [a])
+
+
+# ---- promotion -------------------------------------------------------------------------------------------------------
+
+DTYPES = ("bool", "uint8", "int32", "int64", "float32", "float64")
+
+
+@pytest.mark.parametrize("op", [op for op in ops.BUILT_IN if op.arity == 2], ids=lambda op: op.name)
+@pytest.mark.parametrize(("a", "b"), list(itertools.product(DTYPES, repeat=2)))
+def test_pairs_of_dtypes_are_promoted_as_in_numpy(op, a, b):
+    numpys = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "pow": np.power}
+    f = numpys.get(op.name) or getattr(np, op.name)
+    x, y = np.array([1, 0], a), np.array([1, 1], b)
+    try:
+        expected = f(x, y)
+    except TypeError:
+        with pytest.raises(InputError, match=f"{op.name} of {a} and {b}"):
+            apply(op, Tensor(x), Tensor(y))
+        return
+    for mine in (apply(op, Tensor(x), Tensor(y)), apply(op, x, Tensor(y)), apply(op, Tensor(x), y)):
+        assert mine.dtype == expected.dtype
+        np.testing.assert_array_equal(mine.data, expected)
+    floats = [each for each in (Tensor(x), Tensor(y)) if each.dtype.kind == "f"]
+    if floats:
+        tensors = [Tensor(each, requires_grad=each.dtype.kind == "f") for each in (x + 1, y)]
+        apply(op, *tensors).sum().backward()
+        assert all(t.grad.dtype == t.dtype for t in tensors if t.requires_grad)
+
+
+@pytest.mark.parametrize(("a", "b"), list(itertools.product(DTYPES, repeat=2)))
+def test_array_rows_promote_pairs_of_dtypes_as_numpy_does(a, b):
+    x, y = np.ones((2, 2), a), np.ones((2, 2), b)
+    for mine, f in ((lambda x, y: x @ y, np.matmul), (lambda x, y: concatenate([x, y]), lambda x, y: np.concatenate([x, y])),
+                    (lambda x, y: stack([x, y]), lambda x, y: np.stack([x, y])),
+                    (lambda x, y: chainrule.where([True, False], x, y), lambda x, y: np.where([True, False], x, y)),
+                    (functional.linear, lambda x, y: x @ y.T)):  # fmt: skip
+        assert mine(Tensor(x), Tensor(y)).dtype == f(x, y).dtype
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_one_tensor_keeps_or_widens_its_dtype_as_numpy_does(dtype):
+    a = np.array([[1, 0], [1, 1]], dtype)
+    x = Tensor(a)
+    assert x.sum().dtype == a.sum().dtype
+    assert x.mean().dtype == a.mean().dtype
+    assert x.amax(1).dtype == x.reshape(4).dtype == x.T.dtype == x[0].dtype == x.clone().dtype == dtype
+    if dtype != "bool":
+        assert x.relu().dtype == abs(x).dtype == dtype
+    big = np.resize(a, 40_000)
+    assert Tensor(big).relu().dtype == x.relu().dtype
+    assert x.exp().dtype == np.exp(a).dtype
+
+
+# ---- PyTorch's and NumPy's other names -------------------------------------------------------------------------------
+
+
+def test_casts_and_masks():
+    x = Tensor([[1.5, -2.0], [0.0, 4.0]], requires_grad=True, dtype="float32")
+    assert x.to("float32") is x
+    for y, dtype in (
+        (x.double(), "float64"), (x.to(torch.float64), "float64"), (x.astype(np.float64), "float64"), (x.to(float), "float64"),
+        (x.long(), "int64"), (x.bool(), "bool"), (x.to("uint8"), "uint8"), (x.double().float(), "float32"),
+    ):  # fmt: skip
+        assert (y.dtype, y.requires_grad) == (dtype, dtype[0] == "f")
+    (x.double() * 3).sum().backward()
+    assert (x.grad.dtype, x.grad.tolist()) == (np.float32, [[3, 3], [3, 3]])
+    mask = (x > 0) & ~(x > 2) | (x == 0)
+    assert mask.tolist() == [[True, False], [True, False]]
+    assert ((x > 0) ^ np.array([True, False])).tolist() == [[False, False], [True, True]]
+    assert (np.array([True, False]) & (x > 0)).tolist() == [[True, False], [False, False]]
+    assert (~Tensor([1, -1])).tolist() == [-2, 0]
+    assert (mask.any().item(), mask.all().item(), mask.any(0).tolist(), mask.all(1, keepdim=True).shape) == (
+        True,
+        False,
+        [True, False],
+        (2, 1),
+    )
+    assert not any(y.requires_grad for y in (mask, x.any(), x.all()))
+
+
+NAMES = {
+    "t": lambda x: x.t() * 2,
+    "transpose": lambda x: x.transpose(1, 0) * 2,
+    "ravel": lambda x: x.ravel() * 2,
+    "clone": lambda x: x.clone() * 2,
+    "flatten": lambda x: x.unsqueeze(0).flatten(1) * 2,
+    "flatten some": lambda x: x.unsqueeze(0).flatten(0, 1) * 2,
+    "swapaxes": lambda x: x.swapaxes(0, 1) * 2,
+    "clamp": lambda x: x.clamp(0.5, 1.5),
+    "clamp below": lambda x: x.clamp(min=1.0),
+    "clamp at": lambda x: x.clamp(max=2.0),
+    "clip": lambda x: x.clip(0.5, 1.5),
+    "square": lambda x: x.square(),
+    "pow": lambda x: x.pow(3),
+    "plus": lambda x: +x * 2,
+    "matmul": lambda x: x.matmul(x.T),
+    "mm": lambda x: x.mm(x.T),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_other_names_are_pytorchs(name):
+    agree(NAMES[name], NAMES[name], [np.array([[0.7, 1.1, 2.0], [0.2, 0.9, 1.6]])], second=not name.startswith("cl"))
+
+
+def test_facts_under_pytorchs_names():
+    x = Tensor(np.ones((2, 3)))
+    assert (x.size, x.size(), x.size(0), x.size(-1), x.numel(), x.dim()) == (6, (2, 3), 2, 3, 6, 2)
+    assert x.is_leaf
+    assert x.requires_grad_() is x
+    assert x.requires_grad
+    assert not (x * 2).is_leaf
+    with pytest.raises(InputError, match="size: axis 2 is out of range"):
+        x.size(2)
+    assert (
+        Tensor(np.ones((2, 3, 4))).transpose(1, 0, 2).shape == Tensor(np.ones((2, 3, 4))).transpose((1, 0, 2)).shape == (3, 2, 4)
+    )
+    assert one_hot([0, 2], -1).shape == (2, 3)
+    assert chainrule.Tensor is Tensor
+    assert x[[]].shape == x[np.array([])].shape == (0, 3)
+
+
+def test_numbers_out_of_constants():
+    assert (float(Tensor(1.5)), int(Tensor([2])), [10, 20, 30][Tensor(1)], list(range(Tensor(2)))) == (1.5, 2, 20, [0, 1])
+    for wrong in (float, int):
+        with pytest.raises(NotANumberError, match="lose the gradient"):
+            wrong(Tensor(1.5, requires_grad=True))
+    with pytest.raises(TypeError, match="not one whole number"):
+        [10][Tensor(0.0)]
+    with chainrule.no_grad():
+        assert float(Tensor(1.5, requires_grad=True)) == 1.5
+
+
+def test_functions_of_numpy_call_the_methods():
+    x = Tensor([[1.0, 2.0], [3.0, 5.0]], requires_grad=True)
+    assert [np.sum(x, axis=0).tolist(), np.mean(x).item(), np.max(x).item(), np.min(x, axis=1).tolist()] == [
+        [4, 7],
+        2.75,
+        5,
+        [1, 3],
+    ]
+    assert np.argmax(x, axis=1).tolist() == [1, 1]
+    assert np.sum(x, dtype="float32").dtype == np.float32
+    np.sum(x * x).backward()
+    assert x.grad.tolist() == [[2, 4], [6, 10]]
+
+
+def test_what_other_libraries_hand_in():
+    class Imported:  # speaks DLPack, and nothing else
+        def __dlpack__(self, **request):
+            return np.arange(3.0).__dlpack__(**request)
+
+        def __dlpack_device__(self):
+            return np.arange(3.0).__dlpack_device__()
+
+    assert Tensor(Imported()).tolist() == [0, 1, 2]
+    assert Tensor(torch.tensor([1.5, 2.0], dtype=torch.bfloat16)).dtype == np.float32
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    assert (x * torch.tensor([3.0, 4.0], dtype=torch.float64)).tolist() == [3, 8]
+    backwards = Tensor([1.0, 2.0, 3.0])[::-1]
+    assert torch.from_dlpack(backwards).tolist() == np.from_dlpack(backwards).tolist() == [3, 2, 1]
+    with pytest.raises(BufferError, match=r"take \.numpy"):
+        x.detach().__dlpack__(copy=False)
+    with pytest.raises(BufferError, match=r"export \.detach"):
+        torch.from_dlpack(x)
+    constant = Tensor([1.0])
+    assert np.shares_memory(np.array(constant, copy=False), constant.data)
+    assert not np.shares_memory(np.array(constant), constant.data)
+    with pytest.raises(ValueError, match="without a copy"):
+        np.array(constant, dtype="float32", copy=False)
+    with pytest.raises(NotANumberError, match=r"stack\(\[...\]\) joins"):
+        Tensor([x.sum(), x.mean()])
+    with pytest.raises(NotANumberError, match=r"stack\(\[...\]\) joins"):
+        Tensor([[1.0, x.sum()]])
+
+
+def test_two_parameters_never_share_a_gradient():
+    a, b = Tensor([1.0, 2.0], requires_grad=True), Tensor([3.0, 4.0], requires_grad=True)
+    (a + b).backward([1.0, 1.0])
+    given = np.ones(2)
+    (a.clone() * 1 + b).backward(given)
+    g, h = Tensor([1.0, 2.0], requires_grad=True), Tensor([3.0, 4.0], requires_grad=True)
+    (g + h).exp().sum().backward()  # one array, made by the backward pass, for both
+    c, d = Tensor(np.ones((100, 100)), requires_grad=True), Tensor(np.ones((100, 100)), requires_grad=True)
+    (c + d).sum().backward()
+    (c.reshape(-1) * 2 + d.reshape(-1)).sum().backward()
+    for p, q in ((a, b), (c, d), (g, h)):
+        assert not np.shares_memory(p.grad, q.grad)
+        before = q.grad.copy()
+        p.grad *= 0
+        np.testing.assert_array_equal(q.grad, before)
+    assert given.tolist() == [1, 1]
+    e, f = Tensor([1.0, 2.0], requires_grad=True), Tensor([[3.0, 4.0]], requires_grad=True)
+    ((e + 1) + f.reshape(2)).exp().sum().backward()  # one of them is a view of what the other is
+    assert not np.shares_memory(e.grad, f.grad)
+    found = chainrule.gradients(c.sum(), c)[c]
+    found *= 2  # an array of one's own
 
 
 def test_the_mean_of_nothing_has_a_gradient_of_nothing():

@@ -9,7 +9,7 @@
 
 This package imports its core only. The leaves are imported by name: `chainrule.nn`, `chainrule.optim`,
 `chainrule.data`, `chainrule.check`, `chainrule.show`, `chainrule.train`; and `chainrule.compile` and `chainrule.take`, which
-belong to the leaf `chainrule.compiler`, when they are first used.
+belong to the leaf `chainrule.compiler`, when they are first used; so is `chainrule.Tensor`, because it needs NumPy.
 """
 
 from chainrule.calculus import grad, hessian, jacobian, value_and_grad
@@ -41,6 +41,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ChainruleError",
     "Node",
+    "Tensor",
     "Value",
     "compile",
     "cos",
@@ -73,4 +74,12 @@ def __getattr__(name: str) -> object:
         from chainrule import compiler
 
         return getattr(compiler, name)
+    if name == "Tensor":
+        from chainrule.tensor import Tensor
+
+        return Tensor
     raise AttributeError(f"module 'chainrule' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

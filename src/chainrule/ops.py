@@ -353,7 +353,7 @@ def _count(x: Any, axis: tuple[int, ...]) -> int:
 
 def _variance(m: Any, x: Any, *, axis: tuple[int, ...], keepdims: bool, correction: int) -> Any:
     d = x - m.mean(x, axis=axis, keepdims=True)
-    return m.sum(d * d, axis=axis, keepdims=keepdims) / (_count(x, axis) - correction)
+    return m.sum(d * d, axis=axis, keepdims=keepdims) / max(_count(x, axis) - correction, 0)
 
 
 def _variance_pullback(m: Any, g: Any, y: Any, x: Any, *, axis: tuple[int, ...], keepdims: bool, correction: int) -> Any:

@@ -24,7 +24,7 @@ another schedule:
 
 `state_dict()` of either holds numbers, strings, lists and dicts only, so it can be written as JSON; Python writes and reads
 its floats exactly, and training resumed from it gives the same numbers to the last digit. Left out on purpose: groups
-of parameters (make one optimiser per group), closures, `maximize` (negate the loss). Imports errors.
+of parameters (make one optimiser per group), closures, `maximize` (negate the loss). Imports tensor and errors.
 """
 
 import math
@@ -34,6 +34,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from chainrule.errors import InputError, ModelFileError, NonFiniteError
+from chainrule.tensor import Tensor, replace
 
 __all__ = [
     "SGD",
@@ -188,7 +189,10 @@ class Optimizer(_Configured):
         self.memory = [memory for _, memory in updates]
         for p, (x, _) in zip(self.params, updates, strict=True):
             if x is not None:
-                p.data = x
+                if type(p) is Tensor and type(x) is np.ndarray and x.base is None and x.shape == p.shape and x.dtype is p.dtype:
+                    replace(p, x)  # a new array, so it need not be copied
+                else:
+                    p.data = x
 
     def _update(self, x: Any, g: Any, memory: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """What a parameter of value x and gradient g becomes, and its memory after that; changes nothing."""

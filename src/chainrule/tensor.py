@@ -18,7 +18,8 @@ import copy
 import functools
 import math
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from sys import getrefcount
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -91,12 +92,17 @@ def _sigmoid(x: Any) -> Any:
 
 
 def _shifted(x: Any, axis: Any) -> Any:
-    return x - np.maximum.reduce(x, axis=axis, keepdims=True)
+    return x - np.maximum.reduce(x, axis=axis, keepdims=True) if x.size else x + 0.0
 
 
 def _logsumexp(x: Any, axis: Any, keepdims: bool) -> Any:
-    largest = np.maximum.reduce(x, axis=axis, keepdims=True)
-    total = np.log(np.add.reduce(np.exp(x - largest), axis=axis, keepdims=True)) + largest
+    largest = np.maximum.reduce(x, axis=axis, keepdims=True) if x.size else np.float64(-np.inf)
+    if np.isfinite(largest).all():
+        total = np.log(np.add.reduce(np.exp(x - largest), axis=axis, keepdims=True)) + largest
+    else:  # infinities, and sums of nothing, are what they are without a warning
+        with np.errstate(all="ignore"):
+            largest = np.where(np.isfinite(largest), largest, x.dtype.type(0) if x.dtype.kind == "f" else 0.0)
+            total = np.log(np.add.reduce(np.exp(x - largest), axis=axis, keepdims=True)) + largest
     return total if keepdims else np.squeeze(total, axis=axis)
 
 
@@ -107,7 +113,7 @@ def _softmax(x: Any, axis: Any) -> Any:
 
 def _log_softmax(x: Any, axis: Any) -> Any:
     z = _shifted(x, axis)
-    return z - np.log(np.add.reduce(np.exp(z), axis=axis, keepdims=True))
+    return z - np.log(np.add.reduce(np.exp(z), axis=axis, keepdims=True)) if x.size else z
 
 
 def _matmul(a: Any, b: Any) -> Any:
@@ -167,7 +173,7 @@ def _scatter_rows(x: Any, index: Any, shape: tuple[int, ...]) -> Any:
 def _relu(m: Any, x: Any) -> Any:
     # `where` branches at every element. np.clip takes a third of the time of this maximum per element, and three times as
     # long to begin.
-    return np.clip(x, 0.0, np.inf) if x.size > 8 * _MANY else np.maximum(x, 0.0)
+    return np.clip(x, 0.0, np.inf) if x.size > 8 * _MANY and x.dtype.kind == "f" else np.maximum(x, 0)
 
 
 def _forward_of(op: Op) -> Any:
@@ -175,7 +181,7 @@ def _forward_of(op: Op) -> Any:
     return _relu if op is _RELU else op.forward
 
 
-_RELU = ops.TABLE["relu"]
+_RELU, _WHERE = ops.TABLE["relu"], ops.TABLE["where"]
 ArrayMath = SimpleNamespace(
     abs=np.absolute,
     amax=np.maximum.reduce,
@@ -215,9 +221,109 @@ ArrayMath = SimpleNamespace(
 """`m` for NumPy arrays: the intrinsics of elementwise rules, and every array row under its name."""
 
 
+# ---- what `data` hands out -------------------------------------------------------------------------------------------
+
+# Graphs, views and other tensors share memory, so an array of a tensor is not written to but replaced. Only who changes all
+# of it by `x.data -= g` while nobody else holds it, which is what optimisers do, writes into it, and leaves a stamp.
+_LOCKED = "the array of a tensor is read-only; change a copy of it and assign that: x.data = changed"
+
+
+class _Data(np.ndarray[Any, Any]):
+    """An array that is not written to: after `d -= g` d is a new one, as with numbers, and `d[0] = 1` is refused.
+
+    whole: the tensor's array; unset in views and copies of this one.
+    written: the count of `_writes` when that array was changed in place; unset until then.
+
+    What is computed from it is a plain array; a copy of it may be written to.
+    """
+
+    __slots__ = ("whole", "written")
+    whole: Array
+    written: int
+    __array_priority__ = -1.0  # whatever it meets decides on the type of the result
+
+    def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
+        return array[()] if return_scalar or array.ndim == 0 else array
+
+    def __setitem__(self, index: Any, x: Any) -> None:
+        if not self.flags.writeable:
+            raise InputError(_LOCKED)
+        super().__setitem__(index, x)
+
+    def fill(self, x: Any) -> None:
+        """Refused, as every other change of elements."""
+        self[...] = x
+
+    def copy(self, order: Any = "C") -> Any:
+        """A plain array that may be written to."""
+        return np.array(self, order=order)
+
+    def __copy__(self) -> Any:
+        return np.array(self)
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return np.array(self)
+
+    def __reduce__(self) -> Any:
+        return np.array(self).__reduce__()
+
+    def __repr__(self) -> str:
+        return repr(self.view(np.ndarray))
+
+
+def owned(array: Array) -> _Data:
+    """An array that nobody else will write to, as `data` hands it out: as data, operand or index it is not copied."""
+    view = array.view(_Data)
+    view.setflags(write=False)
+    view.whole = array
+    return view
+
+
+def _own(array: Any) -> Any:
+    """The array, or a copy of one that somebody may write to."""
+    if type(array) is not _Data or array.flags.writeable:
+        return np.array(array)
+    return array.whole if hasattr(array, "whole") else array.view(np.ndarray)
+
+
+def _in_place(ufunc: Any) -> Callable[[_Data, Any], Any]:
+    """`d += x`: d with the sum; in a new array, of d's shape and dtype, unless d is a copy that may be written to."""
+
+    def changed(d: _Data, x: Any) -> Any:
+        if d.flags.writeable:
+            return ufunc(d, x, out=d)
+        array = _own(d)
+        return owned(ufunc(array, x, out=np.empty(array.shape, array.dtype)))  # NumPy's casting, or its refusal
+
+    def at_once(d: _Data, x: Any) -> Any:  # what nearly every step of an optimiser is
+        global _writes, _changes
+        try:
+            array = d.whole
+        except AttributeError:
+            return changed(d, x)
+        # As NumPy does with temporaries: if all references are those of the tensor and of this call, nobody sees the change.
+        if (getrefcount(d), getrefcount(array)) == _alone and array.base is None:
+            ufunc(array, x, out=array)
+            d.written = _changes = _writes = _writes + 1
+            return d
+        return changed(d, x)
+
+    return at_once
+
+
+for _name, _ufunc in {
+    "add": np.add, "sub": np.subtract, "mul": np.multiply, "truediv": np.true_divide, "floordiv": np.floor_divide,
+    "mod": np.remainder, "pow": np.power, "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor,
+    "lshift": np.left_shift, "rshift": np.right_shift, "matmul": np.matmul,
+}.items():  # fmt: skip
+    setattr(_Data, f"__i{_name}__", _in_place(_ufunc))
+
+
 # ---- the tensor ------------------------------------------------------------------------------------------------------
 
-_writes = 0  # how many times any tensor's data was assigned; a node remembers the count at which it was made
+_writes = 0  # how many times any tensor's data was assigned or changed; a node remembers the count at which it was made
+_changes = 0  # what that was when an array was last changed in place
+_alone: Any = None  # how many references there are to a tensor's `data`, and to its array, when nobody else holds them
 
 
 class MaxMin(NamedTuple):
@@ -225,6 +331,15 @@ class MaxMin(NamedTuple):
 
     values: Any
     indices: Any
+
+
+class _Size(int):
+    """The number of elements, which can be asked for the shape."""
+
+    shape: tuple[int, ...]
+
+    def __call__(self, dim: int | None = None) -> Any:
+        return self.shape if dim is None else self.shape[_axis(dim, len(self.shape), "size")]
 
 
 class Tensor(Node):
@@ -247,7 +362,7 @@ class Tensor(Node):
            [6., 8.]])
     """
 
-    __slots__ = ("_data", "_grad", "_label", "_made", "_written", "inputs", "op", "options", "requires_grad")
+    __slots__ = ("_buffer", "_data", "_grad", "_label", "_made", "_requires_grad", "_view", "_written", "inputs", "op", "options")
     __array_priority__ = 100.0  # NumPy arrays and scalars give way to our operators
     __hash__ = object.__hash__
 
@@ -256,6 +371,8 @@ class Tensor(Node):
         inputs: Any
         options: dict[str, Any] | None
         _grad: Array
+        _view: _Data
+        _buffer: Array
 
         def _one(self) -> "Tensor": ...
         def _two(self, other: Any) -> "Tensor": ...
@@ -272,30 +389,48 @@ class Tensor(Node):
         self._data = as_array(data, dtype)
         self.op, self.inputs, self.options = None, (), None
         self._made = self._written = 0
-        self.requires_grad = bool(requires_grad)
-        if requires_grad and self._data.dtype.kind != "f":
-            raise InputError(f"only floating-point tensors can require a gradient, not {self._data.dtype}")
+        self.requires_grad = requires_grad
         if label != "":
             self.label = label
 
     @property
     def data(self) -> Array:
-        """The array. Assigning one of the same shape, as optimisers do, changes this node and no other.
+        """The array, which is read and replaced, but not written to: `x.data = x.data - g`, or `x.data -= g`.
 
-        A graph that was built before an assignment is out of date: its backward pass raises GraphError.
+        Assigning one of the same shape (it is copied) changes this tensor and no other: rows, transposes and other views of
+        it keep their numbers, and whoever took `data` before keeps what it was. A graph in which the tensor was used, or of
+        which it is a result, is then out of date: its backward pass raises GraphError. Elements cannot be assigned, neither
+        here nor through views, ufuncs with `out=` or `numpy()`: InputError, or NumPy's ValueError. So nothing that a
+        backward pass needs changes unnoticed; arrays that come into a graph as operands or indices are copied.
         """
         array = self._data
-        return array if type(array) is np.ndarray else np.asarray(array)
+        try:
+            if self._view.whole is array:
+                return self._view
+        except AttributeError:  # asked for the first time
+            pass
+        if getattr(self, "_buffer", None) is array:  # its owner writes to it
+            return owned(array.copy())
+        view = owned(array if type(array) is np.ndarray else np.asarray(array))
+        if view.whole is array:
+            self._view = view
+        return view
 
     @data.setter
     def data(self, x: Any) -> None:
-        global _writes
-        if x is not self._data:  # as in t.data += 1, where NumPy has changed the array already
-            x = np.asarray(x, dtype=self.dtype)
-            if x.shape != self.shape:
-                raise InputError(f"data of shape {x.shape} cannot replace data of shape {self.shape}")
-        _writes += 1
-        self._data, self._written = x, _writes
+        mine, array = self._data, getattr(x, "whole", None)
+        if array is mine:  # as after `x.data += 1`, which leaves a stamp
+            return
+        if array is not None and type(mine) is np.ndarray and array.shape == mine.shape and array.dtype is mine.dtype:
+            self._view = x
+        elif type(x) is type(mine) is np.ndarray and x.shape == mine.shape and x.dtype is mine.dtype:
+            array = x.copy()
+        else:
+            array = _own(x) if type(x) is _Data else as_array(x)
+            if array.shape != self.shape:
+                raise InputError(f"data of shape {array.shape} cannot replace data of shape {self.shape}")
+            array = array if array.dtype is self.dtype else array.astype(self.dtype)
+        replace(self, array)
 
     @property
     def grad(self) -> Array | None:
@@ -332,9 +467,39 @@ class Tensor(Node):
         return len(self.shape)
 
     @property
-    def size(self) -> int:
-        """The number of elements."""
-        return math.prod(self.shape)
+    def size(self) -> "_Size":
+        """The number of elements, as in NumPy; called, as in PyTorch, the shape or the length of an axis.
+
+        >>> x = Tensor([[1.0, 2.0, 3.0]])
+        >>> x.size, x.size(), x.size(1)
+        (3, (1, 3), 3)
+        """
+        size = _Size(math.prod(self.shape))
+        size.shape = self.shape
+        return size
+
+    @property
+    def requires_grad(self) -> Any:
+        """Whether a backward pass sets `grad`; may be set on what is no result of an operation."""
+        return self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, wanted: Any) -> None:
+        if wanted and self.dtype.kind != "f":
+            raise InputError(f"only floating-point tensors can require a gradient, not {self.dtype}")
+        if self.op is not None and not wanted:
+            raise InputError(f"this tensor is the result of {self._op}, which requires a gradient; take .detach()")
+        self._requires_grad = bool(wanted)
+
+    @property
+    def is_leaf(self) -> "bool":
+        """Whether this is no result of a recorded operation."""
+        return self.op is None
+
+    def requires_grad_(self, requires_grad: Any = True) -> "Tensor":
+        """Set `requires_grad`; returns this tensor."""
+        self.requires_grad = requires_grad
+        return self
 
     @property
     def dtype(self) -> Any:
@@ -370,7 +535,8 @@ class Tensor(Node):
         one = _seed(self, None)
         if create_graph:
             return _backpropagate(self, Tensor(one), TensorMath, lambda node: node)
-        return _backpropagate(self, one, ArrayMath, _array_of)
+        found = _backpropagate(self, one, ArrayMath, _array_of)
+        return {node: g if type(g) is not np.ndarray or g.flags.writeable else g.copy() for node, g in found.items()}
 
     def _zero(self, create_graph: bool) -> Any:
         zeros = np.zeros(self.shape, self.dtype)
@@ -386,7 +552,7 @@ class Tensor(Node):
         """The same elements in another shape; one length may be -1."""
         wanted = _wholes(shape, "reshape", "a length")
         if -1 in wanted and wanted.count(-1) == 1:
-            size, known = self.size, -math.prod(wanted)
+            size, known = math.prod(self.shape), -math.prod(wanted)
             if known > 0 and size % known == 0:
                 wanted = tuple([size // known if n == -1 else n for n in wanted])
         y = _apply_array("reshape", (self,), shape=wanted)
@@ -410,7 +576,10 @@ class Tensor(Node):
         if not axes:
             return self.permute(*reversed(order))
         if len(axes) != 2:
-            raise InputError(f"transpose takes two axes or none, not {len(axes)}; permute takes all of them")
+            given = axes[0] if len(axes) == 1 and isinstance(axes[0], (tuple, list)) else axes
+            if len(given) != self.ndim:
+                raise InputError(f"transpose takes two axes, or all {self.ndim}, not {len(given)}")
+            return self.permute(*given)
         i, j = (_axis(a, self.ndim, "transpose") for a in axes)
         order[i], order[j] = order[j], order[i]
         return self.permute(*order)
@@ -418,22 +587,31 @@ class Tensor(Node):
     @property
     def T(self) -> "Tensor":  # noqa: N802 - the field's name
         """All axes reversed."""
-        return self.transpose()
+        n = len(self.shape)
+        return _apply_array("transpose", (self,), axes=_REVERSED[n] if n < 4 else tuple(range(n))[::-1])
 
-    def flatten(self) -> "Tensor":
-        """All elements in one axis."""
-        return self.reshape(-1)
+    def flatten(self, start_dim: int = 0, end_dim: int = -1) -> "Tensor":
+        """The axes from `start_dim` to `end_dim`, by default all, as one."""
+        shape = self.shape or (1,)
+        first, last = _axis(start_dim, len(shape), "flatten"), _axis(end_dim, len(shape), "flatten")
+        if first > last:
+            raise InputError(f"flatten: axis {first} comes after axis {last}")
+        return self.reshape(*shape[:first], math.prod(shape[first : last + 1]), *shape[last + 1 :])
 
     def squeeze(self, dim: int | None = None, *, axis: int | None = None) -> "Tensor":
         """Without the axes of length 1, or without one of them."""
         dim = axis if dim is None else dim
-        drop = range(self.ndim) if dim is None else [_axis(dim, self.ndim, "squeeze")]
-        return self.reshape(tuple(n for i, n in enumerate(self.shape) if i not in drop or n != 1))
+        shape = self.shape
+        if dim is None:
+            return _apply_array("reshape", (self,), shape=tuple([n for n in shape if n != 1]))
+        at = _axis(dim, len(shape), "squeeze")
+        return _apply_array("reshape", (self,), shape=shape[:at] + shape[at + (shape[at] == 1) :])
 
     def unsqueeze(self, dim: int) -> "Tensor":
         """With a new axis of length 1 at `dim`."""
-        at = _axis(dim, self.ndim + 1, "unsqueeze")
-        return self.reshape((*self.shape[:at], 1, *self.shape[at:]))
+        shape = self.shape
+        at = _axis(dim, len(shape) + 1, "unsqueeze")
+        return _apply_array("reshape", (self,), shape=(*shape[:at], 1, *shape[at:]))
 
     def expand(self, *shape: Any) -> "Tensor":
         """Repeated to a larger shape, by the rules of broadcasting; -1 keeps a length."""
@@ -443,6 +621,32 @@ class Tensor(Node):
             raise InputError(f"expand: shape {mine} does not expand to {wanted}, which has fewer axes")
         kept = wanted[:lead] + tuple([m if n == -1 else n for m, n in zip(mine, wanted[lead:], strict=True)])
         return _apply_array("broadcast_to", (self,), shape=kept)
+
+    def t(self) -> "Tensor":
+        """The transpose of a matrix."""
+        if self.ndim > 2:
+            raise InputError(f"t takes a matrix, not shape {self.shape}; transpose takes two axes")
+        return self.transpose()
+
+    def ravel(self) -> "Tensor":
+        """All elements in one axis."""
+        return self.reshape(-1)
+
+    def swapaxes(self, axis0: int, axis1: int) -> "Tensor":
+        """Two axes exchanged."""
+        return self.transpose(axis0, axis1)
+
+    def clone(self) -> "Tensor":
+        """The same elements as a node of their own; gradients go through it."""
+        return self.reshape(self.shape)
+
+    def dim(self) -> int:
+        """The number of axes."""
+        return len(self.shape)
+
+    def numel(self) -> int:
+        """The number of elements."""
+        return math.prod(self.shape)
 
     def __len__(self) -> int:
         if not self.shape:
@@ -455,42 +659,75 @@ class Tensor(Node):
     # ---- reductions, and sum mean amax amin logsumexp; `dim` and `keepdim` are PyTorch's names for `axis` and `keepdims`
 
     def var(
-        self, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False
+        self,
+        dim: Any = None,
+        unbiased: bool = True,
+        keepdim: bool = False,
+        *,
+        correction: int | None = None,
+        axis: Any = None,
+        keepdims: bool = False,
     ) -> "Tensor":
-        """The variance: the sum of squared deviations over n - 1, as in PyTorch; unbiased=False divides by n."""
+        """The variance: the sum of squared deviations over n - 1, as in PyTorch; unbiased=False or correction=0 divides by n."""
         axes = _axes(dim if axis is None else axis, self.ndim, "var")
-        return _apply_array("var", (self,), axis=axes, keepdims=keepdim or keepdims, correction=int(unbiased))
+        less = _correction("var", unbiased, correction)
+        return _apply_array("var", (self,), axis=axes, keepdims=keepdim or keepdims, correction=less)
 
     def std(
-        self, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False
+        self,
+        dim: Any = None,
+        unbiased: bool = True,
+        keepdim: bool = False,
+        *,
+        correction: int | None = None,
+        axis: Any = None,
+        keepdims: bool = False,
     ) -> "Tensor":
         """The square root of `var`."""
         axes = _axes(dim if axis is None else axis, self.ndim, "std")
-        return _apply_array("var", (self,), axis=axes, keepdims=keepdim or keepdims, correction=int(unbiased)).sqrt()
+        less = _correction("std", unbiased, correction)
+        var = _apply_array("var", (self,), axis=axes, keepdims=keepdim or keepdims, correction=less)
+        if np.count_nonzero(var._data) == var._data.size:
+            return var.sqrt()
+        some = _make(var._data > 0)  # where nothing varies there is no slope; as in PyTorch, it is taken as 0
+        return apply(_WHERE, some, apply(_WHERE, some, var, 1.0).sqrt(), 0.0)
 
-    def max(self, dim: int | None = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False) -> Any:
+    def max(
+        self, dim: int | None = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False, out: None = None
+    ) -> Any:
         """The largest element; with `dim`, PyTorch's pair (values, indices); with `axis`, NumPy's values."""
         return self._extreme("amax", self.argmax, dim, keepdim, axis, keepdims)
 
-    def min(self, dim: int | None = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False) -> Any:
+    def min(
+        self, dim: int | None = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False, out: None = None
+    ) -> Any:
         """The smallest element; with `dim`, PyTorch's pair (values, indices); with `axis`, NumPy's values."""
         return self._extreme("amin", self.argmin, dim, keepdim, axis, keepdims)
 
-    def argmax(self, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False) -> "Tensor":
+    def argmax(
+        self, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False, out: None = None
+    ) -> "Tensor":
         """The index of the largest element (the first of several), an integer tensor."""
         return self._place("argmax", dim if axis is None else axis, keepdim or keepdims)
 
-    def argmin(self, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False) -> "Tensor":
+    def argmin(
+        self, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False, out: None = None
+    ) -> "Tensor":
         """The index of the smallest element (the first of several), an integer tensor."""
         return self._place("argmin", dim if axis is None else axis, keepdim or keepdims)
 
     def softmax(self, dim: int = -1) -> "Tensor":
         """exp(x) divided by its sum along `dim`."""
-        return _apply_array("softmax", (self,), axis=_axis(dim, self.ndim, "softmax"))
+        return self._along("softmax", dim)
 
     def log_softmax(self, dim: int = -1) -> "Tensor":
         """The logarithm of `softmax`, without overflow."""
-        return _apply_array("log_softmax", (self,), axis=_axis(dim, self.ndim, "log_softmax"))
+        return self._along("log_softmax", dim)
+
+    def _along(self, name: str, dim: int) -> "Tensor":
+        if not self.shape:  # a number is a row of one, as in PyTorch
+            return self.reshape(1)._along(name, dim).reshape(())
+        return _apply_array(name, (self,), axis=_axis(dim, len(self.shape), name))
 
     def _place(self, name: str, dim: Any, keepdim: bool) -> "Tensor":
         at = None if dim is None else _axis(dim, self.ndim, name)
@@ -507,10 +744,54 @@ class Tensor(Node):
         if dim is None:
             return _apply_array(name, (self,), axis=axes, keepdims=keep)
         indices, at = where(dim, True), axes[0]
-        grid = list(np.ogrid[tuple(slice(n) for n in indices.shape)])
-        grid[at] = indices.data
-        values = self[tuple(grid)]  # PyTorch's gradient: all of it goes to the element at the index
-        return MaxMin(values, indices) if keep else MaxMin(values.squeeze(at), indices.squeeze(at))
+        places = _places(indices.shape)
+        # PyTorch's gradient: all of it goes to the element at the index.
+        values = _apply_array("getitem", (self,), index=(*places[:at], indices._data, *places[at + 1 :]))
+        return MaxMin(values, indices) if keep else MaxMin(values.squeeze(at), _make(indices._data.squeeze(at)))
+
+    # ---- casts, masks and signs
+
+    def to(self, dtype: Any) -> "Tensor":
+        """The same elements in another dtype, a name or NumPy's or PyTorch's type; this tensor when it has that already.
+
+        >>> Tensor([1.5, 2.0], requires_grad=True).to("float32").dtype
+        dtype('float32')
+        """
+        wanted = _dtype(dtype)
+        if wanted == self.dtype:
+            return self
+        y = _apply_array("astype", (self,), dtype=wanted)
+        return y if wanted.kind == "f" else _make(y._data)  # whole numbers have no gradient
+
+    astype = to
+
+    def any(self, dim: Any = None, keepdim: Any = False, *, axis: Any = None, keepdims: Any = False) -> "Tensor":
+        """Whether some element is not 0."""
+        axes = _axes(dim if axis is None else axis, self.ndim, "any")
+        return _make(np.logical_or.reduce(np.asarray(self._data), axis=axes, keepdims=keepdim or keepdims))
+
+    def all(self, dim: Any = None, keepdim: Any = False, *, axis: Any = None, keepdims: Any = False) -> "Tensor":
+        """Whether every element is not 0."""
+        axes = _axes(dim if axis is None else axis, self.ndim, "all")
+        return _make(np.logical_and.reduce(np.asarray(self._data), axis=axes, keepdims=keepdim or keepdims))
+
+    def __pos__(self) -> "Tensor":
+        return self
+
+    def square(self) -> "Tensor":
+        """Every element times itself."""
+        return self * self
+
+    def clamp(self, min: Any = None, max: Any = None) -> "Tensor":
+        """What is below `min` is `min`, what is above `max` is `max`; what is at a bound keeps its gradient, as in PyTorch.
+
+        >>> Tensor([-2.0, 0.5, 2.0]).clamp(-1.0, 1.0).tolist()
+        [-1.0, 0.5, 1.0]
+        """
+        y = self if min is None else apply(_WHERE, self < min, min, self)
+        return y if max is None else apply(_WHERE, y > max, max, y)
+
+    clip = clamp
 
     # ---- products
 
@@ -522,6 +803,12 @@ class Tensor(Node):
         a = _operand(other)
         return cast(Tensor, NotImplemented) if a is None else matmul(a, self)
 
+    def matmul(self, other: Any) -> "Tensor":
+        """The matrix product: self @ other."""
+        return matmul(self, other)
+
+    mm = dot = matmul
+
     # ---- out of the graph
 
     def item(self) -> Any:
@@ -531,10 +818,8 @@ class Tensor(Node):
         return np.asarray(self._data).item()
 
     def numpy(self) -> Array:
-        """The array, not to be written to."""
-        view = np.asarray(self._data).view()
-        view.flags.writeable = False
-        return view
+        """The array, to read; the same as `data`."""
+        return self.data
 
     def detach(self) -> "Tensor":
         """A tensor of the same data that is outside of the graph."""
@@ -547,17 +832,25 @@ class Tensor(Node):
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         if self.requires_grad and _is_recording():
             raise GraphError("this tensor requires a gradient, which NumPy would lose; take .numpy() or .detach()")
+        if copy is False:
+            if dtype is not None and np.dtype(dtype) != self.dtype:
+                raise ValueError(f"a tensor of {self.dtype} is not an array of {np.dtype(dtype)} without a copy")
+            return self.numpy()
         return np.array(self._data, dtype=dtype)
 
-    def __dlpack__(self, **request: Any) -> Any:
-        return self.data.__dlpack__(**request)
+    def __dlpack__(self, *, copy: bool | None = None, **request: Any) -> Any:
+        if copy is False:  # who imports may write, even where the protocol says that it may not
+            raise BufferError("a tensor gives its numbers away as a copy only; take .numpy() for a view to read")
+        if self.requires_grad and _is_recording():
+            raise BufferError("this tensor requires a gradient, which would be lost; export .detach()")
+        return np.array(self._data).__dlpack__()
 
     def __dlpack_device__(self) -> Any:
-        return self.data.__dlpack_device__()
+        return (1, 0)  # kDLCPU
 
     @staticmethod
     def _applied(op: Op, *xs: Any) -> "Tensor":
-        if op is ops.TABLE["where"]:
+        if op is _WHERE:
             condition, a, b = xs
             if type(a) is type(b) is float:
                 b = np.float64(b)  # of two Python numbers NumPy makes float64
@@ -572,7 +865,7 @@ class Tensor(Node):
     def _restored(fields: tuple[Any, ...], inputs: Sequence[Any]) -> Any:
         kind, name, options, data, grad, label, requires_grad = fields
         node = cast(Tensor, kind.__new__(kind))
-        node._data, node.options, node.inputs, node.requires_grad = copy.deepcopy(data), options, tuple(inputs), requires_grad
+        node._data, node.options, node.inputs, node._requires_grad = copy.deepcopy(data), options, tuple(inputs), requires_grad
         node.op = (ops.ARRAY_TABLE.get(name) or ops.lookup(name)) if name else None
         node._made, node._written = _writes, 0
         if grad is not None:
@@ -581,7 +874,20 @@ class Tensor(Node):
             node._label = label
         return node
 
-    def __bool__(self) -> bool:
+    def __float__(self) -> Any:
+        if self.requires_grad and _is_recording():
+            return super().__float__()  # says what is lost
+        return float(self.item())
+
+    def __int__(self) -> Any:
+        return int(float(self)) if self.requires_grad else int(self.item())
+
+    def __index__(self) -> Any:
+        if self.dtype.kind not in "iu" or self.size != 1:
+            raise TypeError(f"a tensor of {self.dtype} and shape {self.shape} is not one whole number")
+        return int(self.item())
+
+    def __bool__(self) -> Any:
         if self.size != 1:
             raise InputError(f"the truth of a tensor of shape {self.shape} is ambiguous; use .numpy().any() or .all()")
         return bool(np.asarray(self._data).item())
@@ -600,17 +906,40 @@ def as_array(data: Any, dtype: Any = None) -> Array:
     elif isinstance(data, Node):
         raise NotANumberError("a Tensor holds numbers, not Values; take their .data")
     elif hasattr(data, "detach"):  # a torch tensor
-        data = data.detach().cpu().numpy()
+        data = _from_torch(data)
     try:
-        array = np.array(data)
+        # Python asks lists and arrays for what they hold; what speaks DLPack alone is imported.
+        foreign = hasattr(data, "__dlpack__") and not hasattr(data, "__array__")
+        array = np.array(np.from_dlpack(data) if foreign else data)
         array = array if dtype is None else array.astype(dtype)
     except (TypeError, ValueError, RuntimeError) as error:
+        if isinstance(data, (list, tuple)) and any(isinstance(x, Tensor) for x in _flat(data)):
+            raise NotANumberError(
+                "a Tensor holds numbers, not Tensors; stack([...]) joins those and keeps their gradients"
+            ) from None
         raise NotANumberError(f"a Tensor holds an array of numbers, not {type(data).__name__}: {error}") from None
-    if array.dtype == np.float16:
+    if array.dtype.char == "e":  # half precision
         array = array.astype(np.float32)
     if array.dtype.kind not in "fiub":
         raise NotANumberError(f"a Tensor holds real numbers, not {_first_stranger(data)} (dtype {array.dtype})")
     return array
+
+
+def _from_torch(data: Any) -> Array:
+    data = data.detach().cpu()
+    try:
+        array: Array = data.numpy()
+    except TypeError:  # bfloat16, which NumPy has not
+        array = data.float().numpy()
+    return array
+
+
+def _flat(xs: Any) -> Iterator[Any]:
+    for x in xs:
+        if isinstance(x, (list, tuple)):
+            yield from _flat(x)
+        else:
+            yield x
 
 
 def _first_stranger(data: Any) -> str:
@@ -627,15 +956,34 @@ def _operand(x: Any) -> Tensor | None:
     """
     if isinstance(x, Tensor):
         return x
-    if isinstance(x, (int, float)) or (isinstance(x, (np.generic, np.ndarray)) and x.dtype.kind in "fiub"):
+    if isinstance(x, (int, float)):
         return _make(x)
-    return None
+    if isinstance(x, (np.generic, np.ndarray)) and x.dtype.kind in "fiub":
+        return _make(_own(x) if isinstance(x, np.ndarray) and _is_recording() else x)
+    return Tensor(x) if type(x).__module__ == "torch" and hasattr(x, "detach") else None
+
+
+def replace(tensor: Tensor, array: Array) -> None:
+    """Assign to `data` what nobody else holds and is of the same shape and dtype: nothing is looked at or copied."""
+    global _writes
+    _writes += 1
+    tensor._data, tensor._written = array, _writes
+
+
+def adopt(tensor: Tensor, buffer: Array) -> None:
+    """Make an array of the same shape and dtype the data of a tensor, without a copy: the door of compiled programs.
+
+    Who writes to it then adopts it again, so that graphs that used the tensor know that they are out of date. Meanwhile
+    `data` hands out copies.
+    """
+    replace(tensor, buffer)
+    tensor._buffer = buffer
 
 
 def _make(data: Any) -> Tensor:
     node = Tensor.__new__(Tensor)
     node._data, node.op, node.inputs = data, None, ()
-    node.options, node.requires_grad = None, False
+    node.options, node._requires_grad = None, False
     node._made = node._written = _writes
     return node
 
@@ -650,17 +998,17 @@ def _node(data: Any, op: Any, inputs: tuple[Tensor, ...], options: dict[str, Any
     node._written = 0
     node._made = _writes
     for x in inputs:
-        if x.requires_grad:
+        if x._requires_grad:
             if not _is_recording():
                 break
             node.op = op
             node.inputs = inputs
             node.options = options
-            node.requires_grad = True
+            node._requires_grad = True
             return node
     node.op = node.options = None
     node.inputs = ()
-    node.requires_grad = False
+    node._requires_grad = False
     return node
 
 
@@ -699,9 +1047,17 @@ def apply(op: Op, *xs: Any) -> Tensor:
     inputs = tuple([Tensor(x) if (node := _operand(x)) is None else node for x in xs])
     try:
         data = _forward_of(op)(ArrayMath, *[x._data for x in inputs])
-    except ValueError as error:
-        raise _shape_error(op.name, inputs, error) from None
+    except (ValueError, TypeError) as error:
+        raise _operand_error(op, inputs, error) from None
     return _node(data, op, inputs, None)
+
+
+def _operand_error(op: Op, inputs: Sequence[Tensor], error: Exception) -> InputError:
+    if isinstance(error, ValueError):
+        return _shape_error(op.name, inputs, error)
+    return InputError(
+        f"{op.name} of {' and '.join(str(x.dtype) for x in inputs)}: {str(error).partition(',')[0]}; cast with .to()"
+    )
 
 
 def matmul(a: Any, b: Any) -> Tensor:
@@ -755,7 +1111,7 @@ def _joined(name: str, tensors: Iterable[Any], dim: int, more: int) -> Tensor:
 def one_hot(labels: Any, num_classes: int | None = None) -> Tensor:
     """For each label a row of zeros with a one at its place, float64.
 
-    labels: integers from 0, of any shape; num_classes: the length of the new last axis (default: the largest label + 1).
+    labels: integers from 0, of any shape; num_classes: the length of the new last axis (default, and -1: the largest label + 1).
 
     >>> one_hot([0, 2]).tolist()
     [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
@@ -763,7 +1119,7 @@ def one_hot(labels: Any, num_classes: int | None = None) -> Tensor:
     index = as_array(labels)
     if index.dtype.kind not in "iu":
         raise InputError(f"one_hot takes integer labels, not {index.dtype}")
-    count = int(index.max(initial=-1)) + 1 if num_classes is None else _whole(num_classes, "one_hot", "num_classes")
+    count = int(index.max(initial=-1)) + 1 if num_classes in (None, -1) else _whole(num_classes, "one_hot", "num_classes")
     if count < 0:
         raise InputError(f"one_hot: num_classes is a whole number from 0, not {count}")
     if index.size and (index.min() < 0 or index.max() >= count):
@@ -807,7 +1163,7 @@ def _backpropagate(root: Tensor, one: Any, m: Any, number: Callable[[Tensor], An
             _check_up_to_date(node)
         inputs = node.inputs
         for x, dx in zip(inputs, _pull(node, m, g, number(node), [number(x) for x in inputs]), strict=True):
-            if dx is not None and x.requires_grad:
+            if dx is not None and x._requires_grad:
                 data = x._data  # an array: what requires a gradient is never a Python number
                 if dx.shape != data.shape or dx.dtype is not data.dtype:
                     dx = _fit(m, dx, data)
@@ -833,11 +1189,11 @@ def _pull(node: Tensor, m: Any, g: Any, y: Any, xs: Sequence[Any]) -> Sequence[A
     """The gradients of a node's inputs, before broadcasting is undone; None where there is none."""
     op = node.op
     if type(op) is ArrayOp:
-        return op.pull(m, [x.requires_grad for x in node.inputs], g, y, xs, node.options or {})
+        return op.pull(m, [x._requires_grad for x in node.inputs], g, y, xs, node.options or {})
     if len(xs) == 1:
         return (_times(g, op.derivatives[0](m, y, xs[0])),)
     return [
-        _times(g, rule(m, y, *xs)) if rule is not None and x.requires_grad else None
+        _times(g, rule(m, y, *xs)) if rule is not None and x._requires_grad else None
         for rule, x in zip(op.derivatives, node.inputs, strict=True)
     ]
 
@@ -861,7 +1217,7 @@ def _fit(m: Any, dx: Any, data: Array) -> Any:
 def _check_up_to_date(node: Tensor) -> None:
     made = node._made
     for x in (node, *node.inputs):
-        if x._written > made:
+        if x._written > made or (_changes > made and getattr(getattr(x, "_view", None), "written", 0) > made):
             raise GraphError(
                 f"the data of {x.label or 'a tensor'} {x.shape} was assigned after {node._op} had used it, so this graph is "
                 "out of date; run the forward pass again before backward()"
@@ -875,7 +1231,10 @@ def _unary(op: Op) -> Callable[[Tensor], Tensor]:
     forward = _forward_of(op)
 
     def method(x: Tensor) -> Tensor:
-        return _node(forward(ArrayMath, x._data), op, (x,), None)
+        try:
+            return _node(forward(ArrayMath, x._data), op, (x,), None)
+        except TypeError as error:
+            raise _operand_error(op, (x,), error) from None
 
     return method
 
@@ -888,8 +1247,8 @@ def _binary(op: Op) -> Callable[[Tensor, Any], Tensor]:
             return cast(Tensor, NotImplemented)
         try:
             return _node(forward(ArrayMath, a._data, b._data), op, (a, b), None)
-        except ValueError as error:
-            raise _shape_error(op.name, (a, b), error) from None
+        except (ValueError, TypeError) as error:
+            raise _operand_error(op, (a, b), error) from None
 
     return method
 
@@ -902,11 +1261,29 @@ def _swapped(method: Callable[[Tensor, Any], Tensor]) -> Callable[[Tensor, Any],
 
 
 def _reduction(name: str) -> Callable[..., Tensor]:
-    def method(x: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False) -> Tensor:
+    def method(
+        x: Tensor,
+        dim: Any = None,
+        keepdim: Any = False,
+        *,
+        axis: Any = None,
+        keepdims: Any = False,
+        dtype: Any = None,
+        out: Any = None,
+    ) -> Tensor:
+        if dtype is not None or out is not None:
+            x = _as_numpy_asks(name, x, dtype, out)
         axes = _axes(dim if axis is None else axis, len(x.shape), name)
         return _apply_array(name, (x,), axis=axes, keepdims=keepdim or keepdims)
 
     return method
+
+
+def _as_numpy_asks(name: str, x: Tensor, dtype: Any, out: Any) -> Tensor:
+    """For np.sum(x) and its like, which pass `dtype` and `out` on."""
+    if out is not None:
+        raise InputError(f"{name}: a tensor's result is a new tensor; leave out `out`")
+    return x if dtype is None else x.to(dtype)
 
 
 def _comparison(name: str) -> Callable[[Tensor, Any], Tensor]:
@@ -918,9 +1295,15 @@ def _comparison(name: str) -> Callable[[Tensor, Any], Tensor]:
         try:
             return _make(compare(a._data, x._data))
         except ValueError as error:
-            raise _shape_error(name, (a, x), error) from None
+            raise _shape_error(name.strip("_"), (a, x), error) from None
+        except TypeError:
+            raise InputError(f"{name.strip('_')} takes bools or whole numbers, not {a.dtype} and {x.dtype}") from None
 
     return method
+
+
+def _cast(dtype: Any) -> Callable[[Tensor], Tensor]:
+    return lambda x: x.to(dtype)
 
 
 def _add_methods() -> None:
@@ -935,6 +1318,14 @@ def _add_methods() -> None:
         _add_method(name, _reduction(name), f"{ops.ARRAY_TABLE[name].doc} All of them, one, or several.")
     for name in ("lt", "le", "gt", "ge", "eq", "ne"):
         _add_method(f"__{name}__", _comparison(name), f"Elementwise, as operator.{name}.")
+    for name in ("and", "or", "xor"):
+        method = _comparison(f"__{name}__")
+        _add_method(f"__{name}__", method, f"Elementwise, of bools or whole numbers, as operator.__{name}__.")
+        _add_method(f"__r{name}__", _swapped(method), f"Elementwise, as operator.__{name}__.")
+    _add_method("__invert__", lambda x: x ^ True if x.dtype == np.bool_ else -1 - x, "Not, of bools; all bits, of whole numbers.")
+    for name, dtype in {"float": np.float32, "double": np.float64, "long": np.int64, "bool": np.bool_}.items():
+        _add_method(name, _cast(dtype), f"In {np.dtype(dtype)}.")
+    _add_method("pow", Tensor.__pow__, "The power: self ** other.")
 
 
 def _add_method(name: str, method: Any, doc: str) -> None:
@@ -954,6 +1345,27 @@ def _tensor_math() -> SimpleNamespace:
     return SimpleNamespace(**names)
 
 
+class _Counts:
+    """In the place of `_alone`: remembers what it is compared with."""
+
+    __hash__ = None  # type: ignore[assignment]
+    seen: Any = None
+
+    def __eq__(self, counts: object) -> bool:
+        self.seen = counts
+        return False
+
+
+def _count_references() -> Any:
+    """What `_alone` is, which is for each Python to say."""
+    global _alone
+    _alone = counts = _Counts()
+    x = Tensor([0.0])
+    x.data += 0.0
+    return counts.seen
+
+
+_alone = _count_references()
 _add_methods()
 TensorMath = _tensor_math()
 
@@ -976,6 +1388,7 @@ def _axis(axis: Any, ndim: int, name: str) -> int:
     return i % ndim
 
 
+_REVERSED = ((), (0,), (1, 0), (2, 1, 0))
 _ALL: tuple[tuple[int, ...], ...] = ((), (0,), (0, 1), (0, 1, 2))
 
 
@@ -989,6 +1402,28 @@ def _axes(axis: Any, ndim: int, name: str) -> tuple[int, ...]:
     if len(set(axes)) < len(axes):
         raise InputError(f"{name}: an axis is named twice in {axis}")
     return axes
+
+
+def _dtype(dtype: Any) -> Any:
+    """A NumPy dtype that tensors may have; PyTorch's are known by their text."""
+    try:
+        found = np.dtype(str(dtype).removeprefix("torch.") if type(dtype).__module__ == "torch" else dtype)
+    except TypeError:
+        found = None
+    if found is None or dtype is None or found.kind not in "fiub" or found == np.float16:
+        raise InputError(f"a tensor's dtype is float32, float64, int64, int32, uint8 or bool, not {dtype!r}")
+    return found
+
+
+def _correction(name: str, unbiased: Any, correction: int | None) -> int:
+    """What is taken off the number of elements, which divides a variance."""
+    return int(unbiased) if correction is None else _whole(correction, name, "the correction")
+
+
+@functools.lru_cache(maxsize=64)
+def _places(shape: tuple[int, ...]) -> tuple[Array, ...]:
+    """For each axis its indices, in a shape that broadcasts: np.ogrid."""
+    return tuple([np.arange(n).reshape((n,) + (1,) * (len(shape) - 1 - i)) for i, n in enumerate(shape)])
 
 
 def _wholes(given: tuple[Any, ...], name: str, what: str) -> tuple[int, ...]:
@@ -1006,6 +1441,8 @@ _BASIC = {int, slice, type(None), type(Ellipsis)}
 def _index(i: Any) -> Any:
     if isinstance(i, Tensor):
         i = i._data
+    elif isinstance(i, np.ndarray):
+        i = _own(i)
     if isinstance(i, (int, np.integer, slice, type(None), type(Ellipsis))) and not isinstance(i, (bool, np.bool_)):
         return i
     array = np.asarray(i)

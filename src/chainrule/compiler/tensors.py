@@ -111,7 +111,7 @@ class TracedTensors:
         for p, name in self.held:
             if p._data is not inputs[name]:
                 inputs[name][...] = p._data
-                p.data = inputs[name]
+                tensor.adopt(p, inputs[name])
         for k, at, name, length in self.bounds:
             expect_in_range(arrays[k] if at is None else arrays[k].reshape(-1)[at], name, length)
         for k, x in enumerate(arrays):
@@ -129,7 +129,7 @@ class TracedTensors:
     def store(self) -> None:
         """After a run that updated the parameters in the buffers: graphs that used them are out of date."""
         for p, name in self.held:
-            p.data = self.runner.inputs[name]
+            tensor.adopt(p, self.runner.inputs[name])
 
     def plain(self, arrays: Sequence[Numbers]) -> list[Any]:
         """What the function returns when it is not compiled."""

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from chainrule.errors import InputError
 from chainrule.nn.init import GeneratorLike, generator_of
-from chainrule.tensor import Tensor, _apply_array, as_array, first_difference, one_hot
+from chainrule.tensor import Tensor, _apply_array, as_array, first_difference, one_hot, owned, replace
 
 __all__ = [
     "batch_norm",
@@ -103,7 +103,7 @@ def dropout(x: Any, p: float = 0.5, training: bool = True, *, generator: Generat
     if not training or p == 0:
         return inputs
     keep = generator_of(generator).random(inputs.shape) >= p
-    return inputs * (keep.astype(inputs.dtype) * (1.0 / (1.0 - p) if p < 1 else 0.0))
+    return inputs * owned(keep.astype(inputs.dtype) * (1.0 / (1.0 - p) if p < 1 else 0.0))
 
 
 # ---- layers ----------------------------------------------------------------------------------------------------------
@@ -184,12 +184,13 @@ def batch_norm(
     if len(shape) < 2:
         raise InputError(f"batch_norm takes x of shape (N, C) or (N, C, ...), not {shape}")
     channels = shape[1:2]
-    per_channel = (("running_mean", running_mean), ("running_var", running_var), ("weight", weight), ("bias", bias))
-    for name, given in per_channel:
-        if given is not None and (has := given.shape if type(given) is Tensor else np.shape(given)) != channels:
-            raise InputError(f"batch_norm: {name} must have shape {channels}, as axis 1 of x of shape {shape}, not {has}")
+    for each in (running_mean, running_var, weight, bias):
+        if each is not None and (each.shape if type(each) is Tensor else np.shape(each)) != channels:
+            raise _channel_error(shape, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
     w = _tensor(np.ones(shape[1], inputs.dtype) if weight is None else weight)
     b = _tensor(np.zeros(shape[1], inputs.dtype) if bias is None else bias)
+    if not inputs._data.dtype is w._data.dtype is b._data.dtype:
+        inputs, w, b = _promoted(inputs, w, b)
     if training:
         return _normalized_by_batch(inputs, shape, running_mean, running_var, w, b, momentum, eps, unbiased)
     if running_mean is None or running_var is None:
@@ -223,8 +224,21 @@ def _normalized_by_batch(
     share = momentum if unbiased else momentum * n / (n - 1)
     for buffer, fresh in ((running_mean, momentum * mean), (running_var, share * var)):
         if buffer is not None:
-            buffer.data = (1 - momentum) * buffer._data + fresh
+            moved = (1 - momentum) * buffer._data + fresh
+            replace(buffer, moved if moved.dtype is buffer._data.dtype else moved.astype(buffer.dtype))
     return y
+
+
+def _channel_error(shape: tuple[int, ...], **given: Any) -> InputError:
+    shapes = {name: np.shape(x.data if isinstance(x, Tensor) else x) for name, x in given.items() if x is not None}
+    name, has = next((name, has) for name, has in shapes.items() if has != shape[1:2])
+    return InputError(f"batch_norm: {name} must have shape {shape[1:2]}, as axis 1 of x of shape {shape}, not {has}")
+
+
+def _promoted(*tensors: Tensor) -> list[Tensor]:
+    """All of them in the dtype that their sum would have."""
+    dtype = np.result_type(*[each.dtype for each in tensors])
+    return [each.to(dtype) for each in tensors]
 
 
 def layer_norm(x: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
@@ -272,8 +286,10 @@ def cross_entropy(logits: Any, labels: Any, reduction: str = "mean") -> Tensor:
     if index.shape != shape[:1]:
         how = f"not labels of shape {index.shape}: {first_difference(shape[:1], index.shape)}"
         raise InputError(f"cross_entropy: logits of shape {shape} need {shape[0]} labels, {how}")
-    if shape[0] == 0:
-        raise InputError("cross_entropy: there are no samples")
+    if shape[0] == 0 and reduction == "mean":
+        raise InputError("cross_entropy: there are no samples to take the mean of")
+    if scores._data.dtype.kind != "f":
+        raise InputError(f"cross_entropy takes floating-point logits, not {scores.dtype}")
     return _apply_array("cross_entropy", (scores,), labels=index, reduction=reduction, kept=[])
 
 
@@ -316,7 +332,7 @@ def _indices(name: str, what: str, given: Any, count: int, things: str) -> npt.N
     if index.size and bits.item(bits.argmax()) >= count:
         wrong = index[(index < 0) | (index >= count)][0]
         raise InputError(f"{name}: {what} {wrong} is out of range; {count} {things} are 0 to {count - 1}")
-    return index
+    return index.astype(np.int64) if index.dtype.kind == "u" else index  # NumPy adds uint64 and int64 as floats
 
 
 def _expect_reduction(name: str, reduction: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from chainrule.errors import InputError, did_you_mean
-from chainrule.tensor import Tensor
+from chainrule.tensor import Tensor, owned
 
 __all__ = [
     "calculate_gain",
@@ -203,5 +203,5 @@ def _fans(tensor: Tensor) -> tuple[int, int]:
 
 
 def _fill(tensor: T, x: Any) -> T:
-    tensor.data = x
+    tensor.data = owned(x)
     return tensor

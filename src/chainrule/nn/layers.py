@@ -28,7 +28,7 @@ from chainrule.errors import InputError
 from chainrule.nn import functional, init
 from chainrule.nn.init import GeneratorLike
 from chainrule.nn.module import Module
-from chainrule.tensor import Tensor
+from chainrule.tensor import Tensor, replace
 
 __all__ = [
     "BatchNorm1d",
@@ -153,7 +153,7 @@ class BatchNorm1d(Module):
             unbiased=self.unbiased,
         )
         if self.training:
-            self.num_batches_tracked.data = self.num_batches_tracked.data + 1
+            replace(self.num_batches_tracked, self.num_batches_tracked._data + 1)
         return y
 
     def __repr__(self) -> str:
