@@ -10,9 +10,10 @@
 >>> round(step(np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0, 6.0])), 4), round(w.grad, 4)
 (10.5, -14.0)
 
-Read it in this order: lines.py and builder.py (array programs), program.py (printing and differentiating them), trace.py
-and tape.py (what a function does), lift.py and affine.py (the loops in it), step.py and function.py (what is called),
-reference.py (running a program). Imports the core only.
+Read it in this order: lines.py and builder.py (array programs), program.py, listing.py and stored.py (differentiating,
+printing and storing them), trace.py, recording.py and tape.py (what a function does), lift.py and affine.py (the loops in
+it), step.py and function.py (what is called), reference.py (running a program). The native executor is native.py, which
+plans by lowered.py, schedule.py, groups.py and emit.py. Imports the core only.
 """
 
 from chainrule.compiler.api import compile  # noqa: A004 - what it is called everywhere
