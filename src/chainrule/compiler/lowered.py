@@ -24,7 +24,7 @@ LARGE_PRODUCT = 200_000
 """Multiplications from which a matrix product goes to BLAS."""
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, slots=True, repr=False)  # a graph prints every path through it
 class Node:
     """Something that fills a buffer, in C order.
 
