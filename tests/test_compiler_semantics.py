@@ -474,3 +474,16 @@ def test_31_arguments_of_a_loss_may_be_given_by_name():
     assert step(3.0, k=2.0) == 12.0
     with pytest.raises(InputError, match="missing a required argument"):
         step(y=1.0)
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_32_a_program_that_does_not_follow_leaves_the_parameters(executor):
+    W, factor = Tensor(np.ones(3), requires_grad=True), [1.0]
+    optimizer = optim.Adam([W], lr=0.1)
+    step = chainrule.compile(lambda: (W * W).sum() * factor[0], [W], optimizer=optimizer, executor=executor)
+    step()
+    before, memory, factor[0] = W.data.copy(), optimizer.state_dict(), 2.0
+    with pytest.raises(CompileError, match="the loss does not follow"):
+        step()
+    np.testing.assert_array_equal(W.data, before)
+    assert optimizer.state_dict() == memory

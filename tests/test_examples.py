@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from printed import mismatches
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 PROGRAMS = {"gpt.py"}  # it learns from any list of names, for as long as asked: test_gpt.py checks what it computes
@@ -38,18 +39,6 @@ def tolerance(printed):
     """Half a unit of the last printed decimal; a number printed with less than four decimals must be exact."""
     decimals = len(printed.partition(".")[2])
     return 0.5000001 * 10**-decimals if decimals >= 4 else 1e-9
-
-
-def mismatches(printed, expected):
-    """What is wrong with the printed numbers, as sentences."""
-    found = [
-        f"number {i} is printed as {text}, but it is {number!r}"
-        for i, (text, number) in enumerate(zip(printed, expected, strict=False))
-        if not abs(float(text) - number) <= tolerance(text)
-    ]
-    if len(printed) != len(expected):
-        found.append(f"{len(printed)} numbers are printed, {len(expected)} are checked: {printed}")
-    return found
 
 
 def slopes(f, *xs, h=1e-6):
@@ -229,7 +218,7 @@ def test_every_printed_number(lesson, engine):
     done = run(lesson, engine)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    assert mismatches(NUMBER.findall(done.stdout), expected) == []
+    assert mismatches(NUMBER.findall(done.stdout), expected, tolerance) == []
 
 
 @pytest.mark.parametrize("lesson", [*LESSONS, *PROGRAMS])
@@ -246,8 +235,8 @@ def test_without_pytorch_the_lesson_says_how_to_get_it(tmp_path):
 
 
 def test_the_check_itself_notices_wrong_missing_and_extra_numbers():
-    assert mismatches(["0.7071", "-3.0", "41"], [0.70710678, -3.0, 41]) == []
-    assert len(mismatches(["0.7072", "-3.1", "42"], [0.70710678, -3.0, 41])) == 3
-    assert len(mismatches(["0.7071"], [0.70710678, 1.0])) == 1
-    assert len(mismatches(["0.7071", "1.0"], [0.70710678])) == 1
+    assert mismatches(["0.7071", "-3.0", "41"], [0.70710678, -3.0, 41], tolerance) == []
+    assert len(mismatches(["0.7072", "-3.1", "42"], [0.70710678, -3.0, 41], tolerance)) == 3
+    assert len(mismatches(["0.7071"], [0.70710678, 1.0], tolerance)) == 1
+    assert len(mismatches(["0.7071", "1.0"], [0.70710678], tolerance)) == 1
     assert NUMBER.findall("x1 -1.5000, w2 0.0; step 20: 1e-05. h = 0.1") == ["-1.5000", "0.0", "20", "1e-05", "0.1"]

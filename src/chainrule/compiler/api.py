@@ -23,7 +23,7 @@ def compile(  # noqa: A001 - what it is called everywhere
     function: with `params`, a loss: it returns a Value (or a Tensor of one element), or a tuple of that and other outputs.
         Without, a function of numbers, to be mapped over arrays.
     params: the Values or Tensors that the loss is differentiated by; each call sets their `grad`, as `backward()` does after
-        `zero_grad()`.
+        `zero_grad()`. The gradients of Tensors are the program's own arrays, and the next call writes over them.
     optimizer: of chainrule.optim, over the same parameters: then each call also updates them.
     dtype: "float64" or "float32", in which the program computes (default: float64; of Tensors, theirs).
     executor: what runs the program: "native", or "numpy", the slow one that the other must agree with (default: the best

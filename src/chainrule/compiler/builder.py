@@ -48,7 +48,6 @@ class Builder:
         self.dtype = np.dtype(dtype)
         self.math: Any = ProgramMath(self)
         self._made: dict[Any, Array] = {}
-        self._kept: list[Any] = []  # what a key tells apart by identity must not go
         self.sources: frozenset[str] = frozenset()
 
     # -- leaves

@@ -58,6 +58,18 @@ class Runner:
         self.inputs[name][...] = x
 
 
+def as_numbers(name: str, x: Any) -> npt.NDArray[Any]:
+    """An argument as an array of numbers; InputError, naming it, for anything else."""
+    try:
+        array = np.asarray(x)
+    except ValueError:
+        raise InputError(f"{name} is a list whose rows differ in length; a program takes arrays") from None
+    if array.dtype.kind not in "fiub":
+        shown = repr(x) if len(repr(x)) <= 40 else f"{type(x).__name__} of {array.dtype}"
+        raise InputError(f"{name} must be a number or an array of numbers, not {shown}")
+    return array
+
+
 def expect_known(name: str) -> None:
     """InputError for an executor that there is not."""
     if name and name not in NAMES:

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from chainrule import engine
 from chainrule.compiler.builder import Builder
-from chainrule.compiler.executors import Runner, expect_known
+from chainrule.compiler.executors import Runner, as_numbers, expect_known
 from chainrule.compiler.lines import Array
 from chainrule.compiler.program import Program, differentiate
 from chainrule.compiler.recording import CAPTURED, recorded
@@ -106,22 +106,15 @@ class Function:
         except TypeError as error:
             raise InputError(f"{self.name}: {error}") from None
         bound.apply_defaults()
-        given = {name: self._array(name, x) for name, x in bound.arguments.items()}
+        given = {
+            name: as_numbers(f"{self.name}: {name}", x).astype(self.dtype, copy=False) for name, x in bound.arguments.items()
+        }
         shapes = [x.shape for x in given.values()]
         try:
             np.broadcast_shapes(*shapes)
         except ValueError:
             raise InputError(f"{self.name}: the shapes {', '.join(map(str, shapes))} of the arguments do not broadcast") from None
         return given
-
-    def _array(self, name: str, x: Any) -> Numbers:
-        try:
-            array = np.asarray(x)
-        except ValueError:
-            raise InputError(f"{self.name}: {name} is a list whose rows differ in length") from None
-        if array.dtype.kind not in "fiub":
-            raise InputError(f"{self.name}: {name} must be a number or an array of numbers, not {x!r}")
-        return array.astype(self.dtype, copy=False)
 
     def call(self, values: Mapping[str, Any]) -> Any:
         """The plain function with these arguments, each in the way its signature asks for."""

@@ -2,15 +2,14 @@
 
 The idea, on the loss of a small net: every `w[j][i] * x[s][i]` is a product of a parameter and a datum, so they are one
 class; every sum of three such products and a parameter is the next; and so on, up to the single number at the end. A
-class becomes one array. Its members are put in the order in which their consumers, already in order, first use them, which
-is the order of the user's loops. Where a class reads its operands is then a list of places, and `affine.nest` tells the
-loops that walk through it: here samples, neurons, inputs. With them the operand is a view. A sum of products over loops
-of which some move one operand and some the other is a matrix product.
+class becomes one array, its members in the order in which the user's loops made them. Where a class reads its operands is
+then a list of places, and `affine.nest` tells the loops that walk through it: here samples, neurons, inputs. With them the
+operand is a view. A sum of products over loops of which some move one operand and some the other is a matrix product.
 
 1. Sums are flattened: `a + b - c` is one node of three terms, where nobody else wants `a + b`.
 2. Nodes are classed from the leaves up: by operation and the classes of their inputs. The elements of the parameters, of an
    argument, and all constants are a class each, so two nodes of one class differ only in which elements they read.
-3. From the root down, members are put in order, and it is noted what they read.
+3. From the root down, members are put in the order in which they were made, and it is noted what they read.
 4. Classes are written as lines of a program from the leaves up.
 
 Where places follow no loops, a gather reads them; that is right for every graph, only slower. Imports builder, lines,
@@ -26,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule import ops
-from chainrule.compiler.affine import Nest, Places, nest
+from chainrule.compiler.affine import Places, nest
 from chainrule.compiler.builder import Builder
 from chainrule.compiler.lines import Array, Shape, contiguous, places
 from chainrule.compiler.tape import Leaf, Tape
@@ -42,11 +41,11 @@ CONSTANT = "constant"  # the class of constants; those of named arrays are calle
 
 
 class Term:
-    """The terms of a sum that are of one class and sign: `count` per member."""
+    """The terms of a sum that are of one class and sign: `count` per member, or 0 where their number differs."""
 
     def __init__(self, child: int, sign: int, count: int) -> None:
         self.child, self.sign, self.count = child, sign, count
-        self.ids: Any = None  # (members, count), when the members are in order
+        self.ids: Any = None  # when the members are in order: (members, count), or (members, most) filled up with NONE
 
 
 class Class:
@@ -300,8 +299,8 @@ class Lifter:
         """The lines of the user's code that a class came from."""
         if one.op is None:
             return frozenset()
-        places = {self.place(self.nodes[at]) for at in one.members.tolist()}
-        return frozenset(str(place) for place in places if place is not None)
+        found = {self.place(self.nodes[at]) for at in one.members.tolist()}
+        return frozenset(str(place) for place in found if place is not None)
 
     def where(self, one: Class) -> str:
         """Those lines in words."""
@@ -334,26 +333,26 @@ class Lifter:
         if loops is None:
             xs = [self.picked(column) for column in one.columns]
         else:
-            xs = [self.operand(column, loops).view(self.builder, loops.shape) for column in one.columns]
+            xs = [self.operand(column, loops).view(self.builder, loops) for column in one.columns]
         y = self.builder.apply(one.op, *xs)
-        shape = (len(one.members),) if loops is None else loops.shape
+        shape = (len(one.members),) if loops is None else loops
         return y if y.shape == shape else self.builder.broadcast_to(y, shape)
 
-    def in_the_shape_of_an_operand(self, one: Class, loops: Nest) -> Nest:
+    def in_the_shape_of_an_operand(self, one: Class, loops: Shape) -> Shape:
         """The loops split like an operand that is read as a whole, so that it need not be reshaped."""
         for child, column in zip(one.children, one.columns, strict=True):
             line = self.classes[child].line
-            if line is not None and line.ndim > len(loops.shape) and line.size == len(column):
+            if line is not None and line.ndim > len(loops) and line.size == len(column):
                 whole = np.array_equal(self.position[column], np.arange(line.size))
                 if whole and all(self.walks(other, line.shape) for other in one.columns):
-                    return Nest(line.shape, (), ())
+                    return line.shape
         return loops
 
     def walks(self, column: Places, shape: Shape) -> bool:
         """Whether a column follows loops of this shape."""
         if self.is_constant(column):
             return True
-        found = self.operand(column, Nest(shape, (), ()))
+        found = self.operand(column, shape)
         return np.array_equal(places(found.offset, shape, found.strides), self.position[column].reshape(shape))
 
     # -- choices by an index
@@ -370,24 +369,18 @@ class Lifter:
         outer, inner = self.loops([index, table[:, 0]]), self.loops([table[0]])
         if outer is None or inner is None or not self.repeats(table) or name not in self.indices:
             return self.chosen(index, list(table.T))
-        b, n = self.builder, len(outer.shape)
-        entries = self.operand(table.reshape(-1), Nest(outer.shape + inner.shape, (), ()))
+        b, n, full = self.builder, len(outer), outer + inner
+        entries = self.operand(table.reshape(-1), full)
         at = self.operand(index, outer)._replace(line=self.indices[name])
         rows = [i for i in range(n) if not entries.strides[i]]
         columns = [i for i in range(n) if entries.strides[i]]
         if any(at.strides[i] for i in columns):  # each index has a table of its own
-            hit = b.reshape(self.operand(index, outer).view(b, outer.shape), (*outer.shape, 1)) == b.constant(
-                np.arange(float(length))
-            )
-            own = b.reshape(
-                b.view(entries.line, entries.offset, outer.shape + inner.shape, entries.strides), (*outer.shape, length)
-            )
-            return b.sum(b.math.where(hit, own, 0.0), (n,))
-        wide = tuple(outer.shape[i] for i in columns)
-        whole = b.reshape(
-            entries.moved(b, outer.shape + inner.shape, (*range(n, n + len(inner.shape)), *columns)), (length, *wide)
-        )
-        found = b.gather(whole, at.moved(b, outer.shape, rows))
+            place = b.reshape(b.broadcast_to(self.operand(index, outer).view(b, outer), outer), (*outer, 1))
+            own = b.reshape(b.view(entries.line, entries.offset, full, entries.strides), (*outer, length))
+            return b.sum(b.math.where(place == b.constant(np.arange(float(length))), own, 0.0), (n,))
+        wide = tuple(outer[i] for i in columns)
+        whole = b.reshape(entries.moved(b, full, (*range(n, len(full)), *columns)), (length, *wide))
+        found = b.gather(whole, at.moved(b, outer, rows))
         made = [*rows, *columns]
         return b.transpose(found, [made.index(i) for i in range(n)])
 
@@ -412,22 +405,23 @@ class Lifter:
         line = self.write(one)
         return line if line.shape == () else self.builder.view(line, int(self.position[at]), (), ())
 
-    def loops(self, columns: Sequence[Places]) -> Nest | None:
-        """The loops that walk through all columns; constants have no place, and follow any."""
-        places = [self.position[column] for column in columns if not self.is_constant(column)]
-        return nest(places) if places else Nest((len(columns[0]),), (), ())
+    def loops(self, columns: Sequence[Places]) -> Shape | None:
+        """The lengths of the loops that walk through all columns; constants have no place, and follow any."""
+        read = [self.position[column] for column in columns if not self.is_constant(column)]
+        if not read:
+            return (len(columns[0]),)
+        found = nest(read)
+        return None if found is None else found.shape
 
-    def operand(self, column: Places, loops: Nest) -> "Operand":
+    def operand(self, column: Places, loops: Shape) -> "Operand":
         """What a column reads, which follows these loops."""
         if self.is_constant(column):
-            return self.constants(self.value[column].reshape(loops.shape))
-        places = self.position[column].reshape(loops.shape)
-        first = (0,) * places.ndim
-        strides = [
-            int(places[(*first[:i], 1, *first[i + 1 :])] - places[first]) if n > 1 else 0 for i, n in enumerate(places.shape)
-        ]
+            return self.constants(self.value[column].reshape(loops))
+        read = self.position[column].reshape(loops)
+        first = (0,) * read.ndim
+        second = [(*first[:i], min(1, n - 1), *first[i + 1 :]) for i, n in enumerate(loops)]
         line = self.write(self.classes[self.of[column.flat[0]]])
-        return Operand(line, int(places[first]), tuple(strides))
+        return Operand(line, int(read[first]), tuple(int(read[at] - read[first]) for at in second))
 
     def constants(self, values: npt.NDArray[np.float64]) -> "Operand":
         """Constants, kept once along every axis in which they do not change: loops read the same data again and again."""
@@ -448,8 +442,8 @@ class Lifter:
             return self.builder.concatenate([self.picked(column[i : i + 1]) for i in range(len(column))], 0)
         loops = self.loops([column])
         if loops is not None:
-            found = self.operand(column, loops).view(self.builder, loops.shape)
-            return self.builder.reshape(self.builder.broadcast_to(found, loops.shape), size)
+            found = self.operand(column, loops).view(self.builder, loops)
+            return self.builder.reshape(self.builder.broadcast_to(found, loops), size)
         line = self.write(self.classes[classes[0]])
         read = ", ".join(sorted(self.builder.sources)) or "an output"
         self.notes[f"{read}: {len(column):,} numbers are read in an order that follows no loops, one by one"] = None
@@ -469,7 +463,7 @@ class Lifter:
                 total = self.builder.apply(one.op, total, part)
             else:
                 total = total + part if term.sign > 0 else total - part
-        shape = outer.shape if outer is not None else (len(one.members),)
+        shape = outer if outer is not None else (len(one.members),)
         return total if total.shape == shape else self.builder.broadcast_to(total, shape)
 
     def is_product(self, term: Term) -> bool:
@@ -483,26 +477,26 @@ class Lifter:
         at = self.position[term.ids]
         return [column[at] for column in self.classes[term.child].columns]
 
-    def reduced(self, term: Term, outer: Nest | None, row: str) -> Array:
+    def reduced(self, term: Term, outer: Shape | None, row: str) -> Array:
         """The sum (or amax, amin) of a group of terms for each member."""
         b = self.builder
         if not term.count:
             x = b.sum(self.filled(term, NEUTRAL[row]), (1,), row=row)
-            return x if outer is None else b.reshape(x, outer.shape)
+            return x if outer is None else b.reshape(x, outer)
         columns = self.factors(term)
         inner = self.loops([column[0] for column in columns])
         if outer is None or inner is None or not all(map(self.repeats, columns)):
             x = b.sum(b.reshape(self.picked(term.ids.reshape(-1)), term.ids.shape), (1,), row=row)
-            return x if outer is None else b.reshape(x, outer.shape)
-        loops = Nest(outer.shape + inner.shape, (), ())
+            return x if outer is None else b.reshape(x, outer)
+        loops = outer + inner
         xs = [self.operand(column.reshape(-1), loops) for column in columns]
-        axes = range(len(outer.shape), len(loops.shape))
+        axes = range(len(outer), len(loops))
         if len(xs) == 1:
-            return self.total(xs[0], loops.shape, axes, row)
+            return self.total(xs[0], loops, axes, row)
         fixed = next((k for k in (0, 1) if not any(xs[k].strides)), None)
         if fixed is not None:  # one number times a plain sum
-            return self.total(xs[1 - fixed], loops.shape, axes, row) * xs[fixed].view(b, loops.shape)
-        return self.product(xs, outer.shape, inner.shape)
+            return self.total(xs[1 - fixed], loops, axes, row) * xs[fixed].view(b, loops)
+        return self.product(xs, outer, inner)
 
     def filled(self, term: Term, neutral: float) -> Array:
         """The terms of sums of different lengths as rows, (members, longest), filled up with a number that changes nothing."""
@@ -518,8 +512,8 @@ class Lifter:
         """Whether all rows of a column walk as the first one does."""
         if self.is_constant(column):
             return True
-        places = self.position[column]
-        return bool((places - places[:, :1] == places[:1] - places[0, 0]).all())
+        read = self.position[column]
+        return bool((read - read[:, :1] == read[:1] - read[0, 0]).all())
 
     def total(self, x: "Operand", shape: Shape, axes: range, row: str) -> Array:
         """The sum over some axes; of one number, its multiple."""

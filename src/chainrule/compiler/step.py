@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule.compiler.builder import Builder
-from chainrule.compiler.executors import Runner, expect_known
+from chainrule.compiler.executors import Runner, as_numbers, expect_known
 from chainrule.compiler.explain import Explanation
 from chainrule.compiler.lines import Array
 from chainrule.compiler.program import Program, gradients
@@ -93,13 +93,13 @@ class Step:
         """The loss at these arguments, as a float, with what else the function returns; gradients are in `grad`."""
         if kwargs:
             args = self._positional(args, kwargs)
-        arrays = [x if type(x) is np.ndarray else _array(k, x) for k, x in enumerate(args)]
+        arrays = [as_numbers(f"argument {k + 1}", x) for k, x in enumerate(args)]
         key = tuple([(x.shape, x.dtype.kind) for x in arrays])
-        plan = self._plans.get(key)
-        if plan is None or not plan.is_current:
-            plan = self._plans[key] = Plan(self, arrays)
-        self._latest = plan
-        with self._lock:  # the parameters are shared, so one step at a time
+        with self._lock:  # parameters are shared, and looked at with other numbers while a function of tensors is traced
+            plan = self._plans.get(key)
+            if plan is None or not plan.is_current:
+                plan = self._plans[key] = Plan(self, arrays)
+            self._latest = plan
             return plan.run(arrays)
 
     def _positional(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
@@ -125,16 +125,6 @@ class Step:
         if self._latest is None:
             raise CompileError("nothing has been compiled yet: call the compiled function once, then ask what it is")
         return self._latest
-
-
-def _array(k: int, x: Any) -> Numbers:
-    try:
-        array = np.asarray(x)
-    except ValueError:
-        raise InputError(f"argument {k + 1} is a list whose rows differ in length; a program takes arrays") from None
-    if array.dtype.kind not in "fiub":
-        raise InputError(f"argument {k + 1} holds {array.dtype}, not numbers")
-    return array
 
 
 def _checked(params: Iterable[Any], optimizer: Any) -> list[Any]:
@@ -196,6 +186,7 @@ class Plan:
             outputs["failing"] = b.sum(found["grad0"] * 0.0, (0,))
         self.program = Program(outputs)
         carry = self.update.carry if self.update else {}
+        self.carried = list(carry.values())
         self.runner = Runner(self.program, b, self.step.executor, carry)
         self.explanation = Explanation(traced.counts, forward, self.program, self.step.of_tensors, self.runner, traced.notes)
         traced.attach(self.runner)
@@ -217,12 +208,13 @@ class Plan:
         if self.update is not None:
             self.update.load()
         expected = None if self.is_checked else self._expected(arrays)
+        before = None if expected is None else {name: self.runner.inputs[name].copy() for name in self.carried}
         self.execute()
         loss = self.loss()
         if not (math.isfinite(loss) and self.failing() == 0.0):
             traced.explain_failure(arrays)
-        if expected is not None:
-            self._check(expected, [loss, *(outputs[name] for name in self.extras)])
+        if expected is not None and before is not None:
+            self._check(expected, [loss, *(outputs[name] for name in self.extras)], before)
         traced.deposit(self.grads)
         if self.update is not None:
             traced.store()
@@ -243,11 +235,15 @@ class Plan:
         self.traced_with = {}
         return self.traced.plain(arrays)
 
-    def _check(self, expected: list[Any], found: list[Any]) -> None:
+    def _check(self, expected: list[Any], found: list[Any], before: Mapping[str, Numbers]) -> None:
+        """CompileError when the program gives something else; what it has updated is then as it was before."""
         self.is_checked = True
         rtol = 1e-9 if self.step.dtype == np.float64 else 1e-3
         for name, x, y in zip(["loss", *self.extras], expected, found, strict=True):
             if not np.allclose(x, y, rtol=rtol, atol=rtol, equal_nan=True):
+                self.is_checked = False
+                for updated, old in before.items():
+                    self.runner.inputs[updated][...] = old
                 what = "loss" if name == "loss" else f"output {int(name[1:]) + 2}"
                 raise CompileError(
                     f"the {what} does not follow: with new numbers the program gives {_shown(y)} and the function {_shown(x)}; "
