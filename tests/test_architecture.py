@@ -24,6 +24,7 @@ CORE = {
     "engine": {"native", "ops", "errors"},
     "tensor": {"engine", "ops", "errors"},
     "calculus": {"engine", "errors"},
+    "origins": {"engine", "ops", "tensor"},
     "__init__": {"calculus", "compiler", "engine", "errors", "tensor"},  # compiler and tensor by name, when first used
 }
 CORE_NAMES = set(CORE) - {"native"}

@@ -71,6 +71,11 @@ class Node:
     def label(self, label: str) -> None:
         self._label = _checked_label(label)  # type: ignore[misc]  # a slot of the subclass
 
+    @property
+    def origin(self) -> Any:
+        """Where an operation made this node: an Origin, within `chainrule.show.record()`; else None."""
+        return getattr(self, "_origin", None)
+
     def backward(self) -> None:
         """Set `grad` of every node below this one to the derivative of this one by it.
 
@@ -336,9 +341,9 @@ class Value(Node):
 
     # Two slots for the inputs, not a tuple: half as many objects for the garbage collector to visit. The first input is
     # in `_a`; `_b` is None, the second input, or a tuple of all the others. `_grad` and `_label` stay unset until they are
-    # given: most nodes never have a label, and "no gradient yet" is not the same as 0. `_row` is the op, and `_wanted` says
-    # whether a gradient is.
-    __slots__ = ("_a", "_b", "_data", "_grad", "_label", "_row", "_wanted")
+    # given: most nodes never have a label, and "no gradient yet" is not the same as 0. `_row` is the op, `_wanted` says
+    # whether a gradient is, and `_origin` is set by origins.py alone.
+    __slots__ = ("_a", "_b", "_data", "_grad", "_label", "_origin", "_row", "_wanted")
 
     def __init__(self, data: Any, *, label: str = "", requires_grad: bool = True) -> None:
         self._data: float = data if type(data) is float else as_number(data)

@@ -362,7 +362,10 @@ class Tensor(Node):
            [6., 8.]])
     """
 
-    __slots__ = ("_buffer", "_data", "_grad", "_label", "_made", "_requires_grad", "_view", "_written", "inputs", "op", "options")
+    __slots__ = (
+        "_buffer", "_data", "_grad", "_label", "_made", "_origin", "_requires_grad", "_view", "_written",
+        "inputs", "op", "options",
+    )  # fmt: skip
     __array_priority__ = 100.0  # NumPy arrays and scalars give way to our operators
     __hash__ = object.__hash__
 

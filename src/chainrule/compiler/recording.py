@@ -4,7 +4,7 @@ It is run twice, because what differs then is no program: a random choice, a cou
 there before: such *captured* Values are inputs of the program, read anew in every call. Where the function looks at the
 number of one (`.data`, a comparison), it is run again with those known, so that looking at them is a part of the program.
 
-Imports trace, tape, engine and errors.
+Imports trace, tape, engine, origins and errors.
 """
 
 import contextlib
@@ -18,9 +18,10 @@ import numpy.typing as npt
 
 from chainrule import engine
 from chainrule.compiler.tape import Leaf, Tape
-from chainrule.compiler.trace import Place, Reading, Tracing
+from chainrule.compiler.trace import Reading, Tracing
 from chainrule.engine import Node, Value
 from chainrule.errors import CompileError
+from chainrule.origins import Place
 
 CAPTURED = "captured"
 DRAWS = 12  # a choice between two would agree with the first run on all of them once in 4,096 times

@@ -8,7 +8,7 @@ cannot be a part of it, a branch on such a number or its way into foreign code, 
     with Tracing(parameters) as tracing:
         loss = function()
 
-Left out on purpose: operators that a subclass of Value defines itself. Imports engine, ops and errors.
+Left out on purpose: operators that a subclass of Value defines itself. Imports engine, ops, origins and errors.
 """
 
 import builtins
@@ -19,9 +19,7 @@ import operator
 import sys
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from pathlib import Path
-from types import FrameType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -30,9 +28,8 @@ from chainrule.compiler.lines import EQUAL, LESS, LESS_EQUAL, NOT_EQUAL
 from chainrule.engine import Node, Value
 from chainrule.errors import CompileError, DomainError, InputError
 from chainrule.ops import Op
+from chainrule.origins import NOT_THE_USER_S, Patches, Place, operators, place_of
 
-PACKAGE = str(Path(__file__).resolve().parents[1])
-NOT_THE_USER_S = (PACKAGE, str(Path(np.__file__).resolve().parent))
 TAKE = Op("take", "take", lambda m, i, x: x, (None, lambda m, y, i, x: 1.0), (ops.REAL, ops.REAL), "The element at an index.")
 WHERE = ops.TABLE["where"]
 DETACH = Op("detach", "detach", lambda m, x: x, (None,), (ops.REAL,), "The number itself, without gradient.")
@@ -45,25 +42,6 @@ _COMPARE = {
     "__eq__": lambda a, b: _compared(EQUAL, a, b),
     "__ne__": lambda a, b: _compared(NOT_EQUAL, a, b),
 }
-
-
-class Place(NamedTuple):
-    """A line of the user's code."""
-
-    file: str
-    line: int
-
-    def __str__(self) -> str:
-        return f"{Path(self.file).name}:{self.line}"
-
-
-def place_of(frame: FrameType | None) -> Place:
-    """The nearest line outside of this package, from a frame on."""
-    inner = frame
-    while frame is not None and frame.f_code.co_filename.startswith(NOT_THE_USER_S):
-        frame = frame.f_back
-    frame = frame or inner
-    return Place(frame.f_code.co_filename, frame.f_lineno) if frame else Place("?", 0)
 
 
 class Reading:
@@ -286,11 +264,11 @@ class Tracing:
             )
         self._only_one.acquire()
         _active.tracing = self
-        self._patches = contextlib.ExitStack()
-        self._patches.callback(engine._set_recording, engine._set_recording(True))  # also for a call within no_grad()
+        self._leaving = contextlib.ExitStack()
+        self._leaving.callback(self._only_one.release)
+        self._leaving.callback(engine._set_recording, engine._set_recording(True))  # also for a call within no_grad()
         try:
-            for owner, name, patched in self._patched():
-                self._put(owner, name, patched)
+            self._leaving.callback(Patches(self._patched()).close)
         except BaseException:
             self.__exit__()
             raise
@@ -298,24 +276,13 @@ class Tracing:
 
     def __exit__(self, *error: object) -> None:
         _active.tracing = None
-        self._patches.close()
-        self._only_one.release()
-
-    def _put(self, owner: Any, name: str, patched: Any) -> None:
-        if name in vars(owner):
-            self._patches.callback(setattr, owner, name, vars(owner)[name])
-        else:
-            self._patches.callback(delattr, owner, name)
-        setattr(owner, name, patched)
+        self._leaving.close()
 
     def _patched(self) -> Iterator[tuple[Any, str, Any]]:
         """(owner, name, what takes the place of it) for everything that makes or reads Values."""
         kind = engine.Value
-        for op in ops.BUILT_IN:
-            names = [op.method, op.method.replace("__", "__r", 1)] if op.method.startswith("__") else [op.method]
-            for name in names:
-                if name in vars(kind):
-                    yield kind, name, self._noting(vars(kind)[name], op, swapped=name != op.method)
+        for name, op, swapped in operators():
+            yield kind, name, self._noting(vars(kind)[name], op, swapped)
         for name, compare in _COMPARE.items():
             yield kind, name, self._comparing(getattr(kind, name), compare)
         yield kind, "__bool__", self._truth(vars(kind)["__bool__"])

@@ -48,8 +48,8 @@ static inline double cr_pow(double a, double b) {
 
 typedef struct Node Node;
 
-typedef struct { /* what few nodes have: a label, and the inputs of a node that has MANY */
-    PyObject *label;
+typedef struct { /* what few nodes have: a label, where they were made, and the inputs of a node that has MANY */
+    PyObject *label, *origin;
     Node *inputs[];
 } Extras;
 
@@ -166,6 +166,7 @@ static void release_parts(Node *v, Node **todo) {
     }
     if (v->extras) {
         Py_XDECREF(v->extras->label);
+        Py_XDECREF(v->extras->origin);
         PyMem_Free(v->extras);
     }
 }
@@ -683,7 +684,21 @@ static int set_requires_grad(PyObject *self, PyObject *x, void *unused) {
     return on < 0 ? -1 : 0;
 }
 
+static PyObject *get_origin(PyObject *self, void *unused) {
+    Extras *e = ((Node *)self)->extras;
+    return Py_NewRef(e && e->origin ? e->origin : Py_None);
+}
+
+static int set_origin(PyObject *self, PyObject *origin, void *unused) {
+    Node *v = (Node *)self;
+    if (!v->extras && !new_extras(v, 0)) return -1;
+    Py_XINCREF(origin);
+    Py_XSETREF(v->extras->origin, origin);
+    return 0;
+}
+
 static PyGetSetDef attributes[] = {
+    {"_origin", get_origin, set_origin, "What the property origin shows.", NULL},
     {"data", get_data, set_data, "The number. Assigning one, as optimisers do, changes this node and no other.", NULL},
     {"grad", get_grad, set_grad, "d(root)/d(this), from the last backward pass; 0.0 as long as there was none.", NULL},
     {"has_grad", get_has_grad, NULL, "Whether a backward pass or an assignment has set `grad`.", NULL},

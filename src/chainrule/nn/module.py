@@ -18,7 +18,7 @@ nowhere else is an InputError, and is never overlooked. Objects of other classes
 A leaf node with `requires_grad` is a parameter; a leaf without it is a buffer: saved and loaded, never trained. So a
 parameter is frozen by `p.requires_grad = False`. Results of operations are neither. A node kept in two places counts
 once, under its first name. Left out on purpose: hooks, devices, and moving a class into the file (a file holds
-weights; the program holds the architecture). Imports engine, errors and modelfile.
+weights; the program holds the architecture). Imports engine, errors, origins and modelfile.
 """
 
 import copy
@@ -30,6 +30,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from chainrule import origins
 from chainrule.engine import Node
 from chainrule.errors import InputError, ModelFileError
 from chainrule.nn import modelfile
@@ -69,6 +70,23 @@ class Module:
         found: dict[int, Module] = {}
         _collect_modules(self, found, set())
         return list(found.values())
+
+    def child_names(self) -> dict[int, str]:
+        """What to call the modules that this one keeps, by their `id`: a list's by class and place, others by attribute.
+
+        >>> from chainrule.nn import MLP
+        >>> list(MLP(2, [16, 1]).child_names().values())
+        ['Layer 1', 'Layer 2']
+        """
+        names: dict[int, str] = {}
+        for key, child in _slots(self) if hasattr(type(self), "__slots__") else vars(self).items():
+            kept = child.items() if isinstance(child, dict) else enumerate(child, 1) if isinstance(child, (list, tuple)) else ()
+            if isinstance(child, Module):
+                names.setdefault(id(child), f"{type(child).__name__} {int(key) + 1}" if key.isdecimal() else key)  # Sequential
+            for at, inner in kept:
+                if isinstance(inner, Module):
+                    names.setdefault(id(inner), f"{type(inner).__name__} {at}")
+        return names
 
     def train(self, mode: bool = True) -> Self:
         """Set the training mode (with mode=False: the evaluation mode) here and in all modules below; returns this module.
@@ -165,6 +183,9 @@ class Module:
             raise ModelFileError(f"{path} does not fit this {type(self).__name__}: {'; '.join(clauses)}")
         self.load_state_dict(modelfile.unfold(tensors))
         return self
+
+
+origins.watched.append(Module)
 
 
 def _leaves(module: Module) -> dict[Any, Path]:

@@ -19,8 +19,9 @@ Every function here is a pure function of a graph: it reads the public facts of 
 a backward pass. Imports engine, errors and files.
 """
 
+from chainrule.origins import record
 from chainrule.show.drawing import Dot, draw_dot, trace
 from chainrule.show.notebook import html, svg
 from chainrule.show.tree import text
 
-__all__ = ["Dot", "draw_dot", "html", "svg", "text", "trace"]
+__all__ = ["Dot", "draw_dot", "html", "record", "svg", "text", "trace"]
