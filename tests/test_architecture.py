@@ -22,7 +22,9 @@ CORE = {
     "symbols": {"ops"},
     "native": {"ops", "symbols"},
     "engine": {"native", "ops", "errors"},
-    "tensor": {"engine", "ops", "errors"},
+    "arrays": {"ops"},
+    "shapes": {"errors"},
+    "tensor": {"engine", "ops", "arrays", "shapes", "errors"},
     "calculus": {"engine", "errors"},
     "origins": {"engine", "ops", "tensor"},
     "__init__": {"calculus", "compiler", "engine", "errors", "tensor"},  # compiler and tensor by name, when first used

@@ -362,6 +362,18 @@ def _variance_pullback(m: Any, g: Any, y: Any, x: Any, *, axis: tuple[int, ...],
     return (x - m.mean(x, axis=axis, keepdims=True)) * _beside_input(m, slope, x, axis, keepdims)
 
 
+def _matmul_by_a(m: Any, g: Any, y: Any, a: Any, b: Any) -> Any:
+    if len(b.shape) == 1:
+        return b * (g if len(a.shape) == 1 else m.reshape(g, shape=(*g.shape, 1)))
+    return m.matmul(b, g) if len(a.shape) == 1 else m.matmul(g, m.swap(b))
+
+
+def _matmul_by_b(m: Any, g: Any, y: Any, a: Any, b: Any) -> Any:
+    if len(a.shape) == 1:
+        return (a if len(b.shape) == 1 else m.reshape(a, shape=(*a.shape, 1))) * g
+    return m.matmul(m.swap(a), g)
+
+
 def _inverse(axes: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(sorted(range(len(axes)), key=axes.__getitem__))
 
@@ -396,8 +408,8 @@ _array_row("log_softmax", "log_softmax", lambda m, x, *, axis: m.log_softmax(x, 
            (lambda m, g, y, x, *, axis: g - m.exp(y) * m.sum(g, axis=axis, keepdims=True),),
            "The logarithm of softmax, without overflow.")
 _array_row("matmul", "@", lambda m, a, b: m.matmul(a, b),
-           (lambda m, g, y, a, b: m.matmul(g, m.swap(b)), lambda m, g, y, a, b: m.matmul(m.swap(a), g)),
-           "The matrix product of the last two axes; the axes before them broadcast.")
+           (_matmul_by_a, _matmul_by_b),
+           "The matrix product of the last two axes; a vector is a row on the left and a column on the right.")
 _array_row("reshape", "reshape", lambda m, x, *, shape: m.reshape(x, shape=shape),
            (lambda m, g, y, x, *, shape: m.reshape(g, shape=x.shape),), "The same elements in another shape.")
 _array_row("transpose", "permute", lambda m, x, *, axes: m.transpose(x, axes=axes),

@@ -11,7 +11,8 @@ Elementwise operations run the rows of ops.TABLE on arrays; operations that mix 
 ops.ARRAY_TABLE, whose pullbacks stand beside them. `backpropagate` is the loop of engine.py with one more line, which
 undoes broadcasting. A tensor is spelled as in PyTorch, and NumPy's names (`axis`, `keepdims`) are taken beside them.
 
-Left out on purpose: devices, complex numbers, views that share memory for writing. Imports engine, ops, errors and NumPy.
+Left out on purpose: devices, complex numbers, views that share memory for writing. Imports engine, ops, arrays, shapes, errors
+and NumPy.
 """
 
 import copy
@@ -24,202 +25,15 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
-import numpy.typing as npt
 
 from chainrule import engine, ops
+from chainrule.arrays import Array, ArrayMath, forward_of, mean, one_hot_like, reduce
 from chainrule.engine import Node
 from chainrule.errors import GraphError, InputError, NotANumberError
 from chainrule.ops import ArrayOp, Op
+from chainrule.shapes import DTYPES, REVERSED, axes_of, axis_of, correction_of, dtype_of, places_of, shape_error, whole, wholes
 
-Array = npt.NDArray[Any]
-_MANY = 4096  # elements or rows; what is as small as this costs less to compute than to be clever about
-
-
-# ---- numbers: `m` for arrays -----------------------------------------------------------------------------------------
-
-
-def _where(condition: Any, a: Any, b: Any) -> Any:
-    if type(condition) is bool:  # of two Python numbers
-        return a if condition else b
-    # np.where branches at every element, which on a random mask costs thirty times as much as making numbers of the mask.
-    if type(a) is float and type(b) is float and type(condition) is np.ndarray and condition.dtype == np.bool_:
-        if (a, b) == (0.0, 1.0):
-            return np.logical_not(condition).astype(np.float32)
-        if (a, b) == (1.0, 0.0):
-            return condition.astype(np.float32)
-    # Of two Python numbers NumPy would make float64, which would widen a float32 gradient. Those of the rules (0, 1, 0.5)
-    # are exact in float32, which widens nothing.
-    if type(a) is float and type(b) is float and np.float32(a) == a and np.float32(b) == b:
-        return np.where(condition, np.float32(a), np.float32(b))
-    return np.where(condition, a, b)
-
-
-_reduce: Any = np.add.reduce
-
-
-@functools.lru_cache(maxsize=64)
-def _ones(n: int, dtype: Any) -> Array:
-    return np.ones(n, dtype)
-
-
-def _sum(x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
-    # The rows of a matrix are what a batch sums over; BLAS adds them up in less than half the time of NumPy's reduce.
-    if axis == (0,) and len(shape := x.shape) == 2 and shape[1] > 1 and x.dtype.kind == "f" and shape[0] <= _MANY:
-        total = _ones(shape[0], x.dtype).dot(x)
-        return total[None] if keepdims else total
-    return _reduce(x, axis=axis, keepdims=keepdims)
-
-
-def _mean(x: Any, axis: tuple[int, ...], keepdims: bool, total: Any = _sum) -> Any:
-    shape = x.shape
-    count = shape[axis[0]] if len(axis) == 1 else math.prod([shape[i] for i in axis])
-    if not count:
-        return np.mean(x, axis=axis, keepdims=keepdims)  # NumPy's NaN and warning for nothing
-    return total(x, axis=axis, keepdims=keepdims) / count
-
-
-def _broadcast_to(x: Any, shape: tuple[int, ...]) -> Any:
-    if math.prod(shape) > _MANY:
-        return np.broadcast_to(x, shape)
-    filled = np.empty(shape, x.dtype)
-    filled[...] = x  # of a few elements a copy is made sooner than a view
-    return filled
-
-
-def _sigmoid(x: Any) -> Any:
-    e = np.exp(-np.abs(x))  # of a number that is not positive, so nothing overflows
-    return np.where(x >= 0, np.ones_like(e), e) / (1 + e)
-
-
-def _shifted(x: Any, axis: Any) -> Any:
-    return x - np.maximum.reduce(x, axis=axis, keepdims=True) if x.size else x + 0.0
-
-
-def _logsumexp(x: Any, axis: Any, keepdims: bool) -> Any:
-    largest = np.maximum.reduce(x, axis=axis, keepdims=True) if x.size else np.float64(-np.inf)
-    if np.isfinite(largest).all():
-        total = np.log(np.add.reduce(np.exp(x - largest), axis=axis, keepdims=True)) + largest
-    else:  # infinities, and sums of nothing, are what they are without a warning
-        with np.errstate(all="ignore"):
-            largest = np.where(np.isfinite(largest), largest, x.dtype.type(0) if x.dtype.kind == "f" else 0.0)
-            total = np.log(np.add.reduce(np.exp(x - largest), axis=axis, keepdims=True)) + largest
-    return total if keepdims else np.squeeze(total, axis=axis)
-
-
-def _softmax(x: Any, axis: Any) -> Any:
-    e = np.exp(_shifted(x, axis))
-    return e / np.add.reduce(e, axis=axis, keepdims=True)
-
-
-def _log_softmax(x: Any, axis: Any) -> Any:
-    z = _shifted(x, axis)
-    return z - np.log(np.add.reduce(np.exp(z), axis=axis, keepdims=True)) if x.size else z
-
-
-def _matmul(a: Any, b: Any) -> Any:
-    return a.dot(b) if a.ndim == b.ndim == 2 else np.matmul(a, b)  # the same BLAS call, reached sooner
-
-
-def _linear(x: Any, w: Any, *b: Any) -> Any:
-    lead = x.shape[:-1]
-    # One product of two matrices is faster than as many as the leading axes say.
-    y = (x if len(lead) == 1 else x.reshape(math.prod(lead), x.shape[-1])).dot(w.T)
-    if b:
-        y = np.add(y, b[0], out=y if b[0].dtype is y.dtype else None)
-    return y if len(lead) == 1 else y.reshape(*lead, w.shape[0])
-
-
-def _cross_entropy(logits: Any, labels: Any, reduction: str, kept: list[Any]) -> Any:
-    n, classes = logits.shape
-    z = np.subtract(logits, np.maximum.reduce(logits, axis=1, keepdims=True), order="C")
-    flat = z.reshape(-1)  # a view, because z is in C order, where one index per row finds its label
-    at = np.arange(0, n * classes, classes) + labels
-    right = flat[at]
-    slope = np.exp(z, out=z)  # becomes softmax minus one-hot, the gradient of each row's loss
-    total = slope.dot(_ones(classes, slope.dtype))
-    slope /= total[:, None]
-    flat[at] -= 1
-    kept[:] = [slope]
-    losses = np.log(total) - right
-    if reduction == "none":
-        return losses
-    loss = np.add.reduce(losses)
-    return loss / n if reduction == "mean" else loss
-
-
-def _one_hot_like(labels: Any, logits: Any) -> Any:
-    return np.eye(logits.shape[1], dtype=logits.dtype)[labels]
-
-
-def _scatter(x: Any, index: Any, shape: tuple[int, ...]) -> Any:
-    rows = index[0] if len(index) == 1 and isinstance(index[0], np.ndarray) and index[0].dtype.kind in "iu" else None
-    if rows is not None and x.dtype.kind == "f" and math.prod(shape) <= 16 * x.size:
-        return _scatter_rows(x, rows, shape)
-    out = np.zeros(shape, np.asarray(x).dtype)
-    if all(isinstance(i, (int, slice, type(None), type(Ellipsis))) for i in index):
-        out[index] = x  # slices meet every element once
-    else:
-        np.add.at(out, index, x)  # an array of indices may repeat: those add up
-    return out
-
-
-def _scatter_rows(x: Any, index: Any, shape: tuple[int, ...]) -> Any:
-    # bincount adds up in float64 and takes half of the time of np.add.at, unless the table is much larger than what is added
-    # to it. It wants the place of every element.
-    places = np.arange(math.prod(shape)).reshape(shape).take(index, 0)
-    return np.bincount(places.reshape(-1), x.reshape(-1), math.prod(shape)).reshape(shape).astype(x.dtype)
-
-
-def _relu(m: Any, x: Any) -> Any:
-    # `where` branches at every element. np.clip takes a third of the time of this maximum per element, and three times as
-    # long to begin.
-    return np.clip(x, 0.0, np.inf) if x.size > 8 * _MANY and x.dtype.kind == "f" else np.maximum(x, 0)
-
-
-def _forward_of(op: Op) -> Any:
-    """The forward rule of an elementwise row, or a faster word that NumPy has for it."""
-    return _relu if op is _RELU else op.forward
-
-
-_RELU, _WHERE = ops.TABLE["relu"], ops.TABLE["where"]
-ArrayMath = SimpleNamespace(
-    abs=np.absolute,
-    amax=np.maximum.reduce,
-    amin=np.minimum.reduce,
-    astype=lambda x, dtype: x.astype(dtype),
-    broadcast_to=_broadcast_to,
-    concatenate=lambda *xs, axis: np.concatenate(xs, axis=axis),
-    cos=np.cos,
-    cross_entropy=_cross_entropy,
-    embedding=lambda w, index: w.take(index, 0),
-    exp=np.exp,
-    getitem=lambda x, index: x[index],
-    kept=lambda kept, make: kept,
-    linear=_linear,
-    log=np.log,
-    log1p=np.log1p,
-    log_softmax=_log_softmax,
-    logsumexp=_logsumexp,
-    matmul=_matmul,
-    maximum=np.maximum,
-    mean=_mean,
-    minimum=np.minimum,
-    pow=operator.pow,  # unlike np.power it has short ways for the exponents 2, 1, 0.5 and -1
-    reshape=lambda x, shape: x.reshape(shape),
-    scatter=_scatter,
-    sigmoid=_sigmoid,
-    sin=np.sin,
-    softmax=_softmax,
-    sqrt=np.sqrt,
-    stack=lambda *xs, axis: np.stack(xs, axis=axis),
-    sum=_sum,
-    swap=lambda x: x.swapaxes(-1, -2),
-    tanh=np.tanh,
-    transpose=lambda x, axes: np.transpose(x, axes),
-    where=_where,
-)
-"""`m` for NumPy arrays: the intrinsics of elementwise rules, and every array row under its name."""
-
+_WHERE = ops.TABLE["where"]
 
 # ---- what `data` hands out -------------------------------------------------------------------------------------------
 
@@ -339,7 +153,7 @@ class _Size(int):
     shape: tuple[int, ...]
 
     def __call__(self, dim: int | None = None) -> Any:
-        return self.shape if dim is None else self.shape[_axis(dim, len(self.shape), "size")]
+        return self.shape if dim is None else self.shape[axis_of(dim, len(self.shape), "size")]
 
 
 class Tensor(Node):
@@ -548,27 +362,31 @@ class Tensor(Node):
     # ---- shapes
 
     def __getitem__(self, index: Any) -> "Tensor":
-        index = index if isinstance(index, tuple) else (index,)
-        return _apply_array("getitem", (self,), index=tuple([i if type(i) in _BASIC else _index(i) for i in index]))
+        if type(index) is tuple:
+            index = tuple([i if type(i) in _BASIC else _index(i) for i in index])
+        else:
+            index = (index if type(index) in _BASIC else _index(index),)
+        try:
+            data = self._data[index]
+        except (ValueError, IndexError) as error:
+            raise shape_error("getitem", (self,), error, index=index) from None
+        return _node(data, _GETITEM, (self,), {"index": index})
 
     def reshape(self, *shape: Any) -> "Tensor":
         """The same elements in another shape; one length may be -1."""
-        wanted = _wholes(shape, "reshape", "a length")
+        wanted = wholes(shape, "reshape", "a length")
         if -1 in wanted and wanted.count(-1) == 1:
             size, known = math.prod(self.shape), -math.prod(wanted)
             if known > 0 and size % known == 0:
                 wanted = tuple([size // known if n == -1 else n for n in wanted])
-        y = _apply_array("reshape", (self,), shape=wanted)
-        if y._data.shape != wanted:  # NumPy takes any negative length for a -1
-            raise _shape_error("reshape", (self,), shape=wanted)
-        return y
+        return _reshaped(self, wanted)
 
     view = reshape
 
     def permute(self, *axes: Any) -> "Tensor":
         """The axes in the order given."""
-        given = _wholes(axes, "permute", "an axis")
-        order = tuple(_axis(a, self.ndim, "permute") for a in given)
+        given = wholes(axes, "permute", "an axis")
+        order = tuple(axis_of(a, self.ndim, "permute") for a in given)
         if sorted(order) != list(range(self.ndim)):
             raise InputError(f"permute: {given} is not an order of the {self.ndim} axes of shape {self.shape}")
         return _apply_array("transpose", (self,), axes=order)
@@ -583,7 +401,7 @@ class Tensor(Node):
             if len(given) != self.ndim:
                 raise InputError(f"transpose takes two axes, or all {self.ndim}, not {len(given)}")
             return self.permute(*given)
-        i, j = (_axis(a, self.ndim, "transpose") for a in axes)
+        i, j = (axis_of(a, self.ndim, "transpose") for a in axes)
         order[i], order[j] = order[j], order[i]
         return self.permute(*order)
 
@@ -591,12 +409,12 @@ class Tensor(Node):
     def T(self) -> "Tensor":  # noqa: N802 - the field's name
         """All axes reversed."""
         n = len(self.shape)
-        return _apply_array("transpose", (self,), axes=_REVERSED[n] if n < 4 else tuple(range(n))[::-1])
+        return _node(self._data.T, _TRANSPOSE, (self,), {"axes": REVERSED[n] if n < 4 else tuple(range(n))[::-1]})
 
     def flatten(self, start_dim: int = 0, end_dim: int = -1) -> "Tensor":
         """The axes from `start_dim` to `end_dim`, by default all, as one."""
         shape = self.shape or (1,)
-        first, last = _axis(start_dim, len(shape), "flatten"), _axis(end_dim, len(shape), "flatten")
+        first, last = axis_of(start_dim, len(shape), "flatten"), axis_of(end_dim, len(shape), "flatten")
         if first > last:
             raise InputError(f"flatten: axis {first} comes after axis {last}")
         return self.reshape(*shape[:first], math.prod(shape[first : last + 1]), *shape[last + 1 :])
@@ -606,19 +424,19 @@ class Tensor(Node):
         dim = axis if dim is None else dim
         shape = self.shape
         if dim is None:
-            return _apply_array("reshape", (self,), shape=tuple([n for n in shape if n != 1]))
-        at = _axis(dim, len(shape), "squeeze")
-        return _apply_array("reshape", (self,), shape=shape[:at] + shape[at + (shape[at] == 1) :])
+            return _reshaped(self, tuple([n for n in shape if n != 1]))
+        at = axis_of(dim, len(shape), "squeeze")
+        return _reshaped(self, shape[:at] + shape[at + (shape[at] == 1) :])
 
     def unsqueeze(self, dim: int) -> "Tensor":
         """With a new axis of length 1 at `dim`."""
         shape = self.shape
-        at = _axis(dim, len(shape) + 1, "unsqueeze")
-        return _apply_array("reshape", (self,), shape=(*shape[:at], 1, *shape[at:]))
+        at = axis_of(dim, len(shape) + 1, "unsqueeze")
+        return _reshaped(self, (*shape[:at], 1, *shape[at:]))
 
     def expand(self, *shape: Any) -> "Tensor":
         """Repeated to a larger shape, by the rules of broadcasting; -1 keeps a length."""
-        wanted, mine = _wholes(shape, "expand", "a length"), self.shape
+        wanted, mine = wholes(shape, "expand", "a length"), self.shape
         lead = len(wanted) - len(mine)
         if lead < 0:
             raise InputError(f"expand: shape {mine} does not expand to {wanted}, which has fewer axes")
@@ -672,8 +490,8 @@ class Tensor(Node):
         keepdims: bool = False,
     ) -> "Tensor":
         """The variance: the sum of squared deviations over n - 1, as in PyTorch; unbiased=False or correction=0 divides by n."""
-        axes = _axes(dim if axis is None else axis, self.ndim, "var")
-        less = _correction("var", unbiased, correction)
+        axes = axes_of(dim if axis is None else axis, self.ndim, "var")
+        less = correction_of("var", unbiased, correction)
         return _apply_array("var", (self,), axis=axes, keepdims=keepdim or keepdims, correction=less)
 
     def std(
@@ -687,8 +505,8 @@ class Tensor(Node):
         keepdims: bool = False,
     ) -> "Tensor":
         """The square root of `var`."""
-        axes = _axes(dim if axis is None else axis, self.ndim, "std")
-        less = _correction("std", unbiased, correction)
+        axes = axes_of(dim if axis is None else axis, self.ndim, "std")
+        less = correction_of("std", unbiased, correction)
         var = _apply_array("var", (self,), axis=axes, keepdims=keepdim or keepdims, correction=less)
         if np.count_nonzero(var._data) == var._data.size:
             return var.sqrt()
@@ -699,13 +517,13 @@ class Tensor(Node):
         self, dim: int | None = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False, out: None = None
     ) -> Any:
         """The largest element; with `dim`, PyTorch's pair (values, indices); with `axis`, NumPy's values."""
-        return self._extreme("amax", self.argmax, dim, keepdim, axis, keepdims)
+        return self._extreme("amax", np.argmax, dim, keepdim, axis, keepdims)
 
     def min(
         self, dim: int | None = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False, out: None = None
     ) -> Any:
         """The smallest element; with `dim`, PyTorch's pair (values, indices); with `axis`, NumPy's values."""
-        return self._extreme("amin", self.argmin, dim, keepdim, axis, keepdims)
+        return self._extreme("amin", np.argmin, dim, keepdim, axis, keepdims)
 
     def argmax(
         self, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False, out: None = None
@@ -730,27 +548,31 @@ class Tensor(Node):
     def _along(self, name: str, dim: int) -> "Tensor":
         if not self.shape:  # a number is a row of one, as in PyTorch
             return self.reshape(1)._along(name, dim).reshape(())
-        return _apply_array(name, (self,), axis=_axis(dim, len(self.shape), name))
+        return _apply_array(name, (self,), axis=axis_of(dim, len(self.shape), name))
 
     def _place(self, name: str, dim: Any, keepdim: bool) -> "Tensor":
-        at = None if dim is None else _axis(dim, self.ndim, name)
+        at = None if dim is None else axis_of(dim, self.ndim, name)
         try:
             return Tensor(getattr(np, name)(self._data, axis=at, keepdims=keepdim))
         except ValueError as error:
-            raise _shape_error(name, (self,), error, axis=_axes(at, self.ndim, name)) from None
+            raise shape_error(name, (self,), error, axis=axes_of(at, self.ndim, name)) from None
 
     def _extreme(self, name: str, where: Any, dim: Any, keepdim: bool, axis: Any, keepdims: bool) -> Any:
         said, keep = name[1:], keepdim or keepdims
-        axes = _axes(axis, self.ndim, said) if dim is None else (_axis(dim, self.ndim, said),)
+        axes = axes_of(axis, self.ndim, said) if dim is None else (axis_of(dim, self.ndim, said),)
         if 0 in self.shape and any(self.shape[i] == 0 for i in axes):
-            raise _shape_error(said, (self,), axis=axes)
+            raise shape_error(said, (self,), axis=axes)
         if dim is None:
             return _apply_array(name, (self,), axis=axes, keepdims=keep)
-        indices, at = where(dim, True), axes[0]
-        places = _places(indices.shape)
+        at = axes[0]
+        places = where(self._data, at)
         # PyTorch's gradient: all of it goes to the element at the index.
-        values = _apply_array("getitem", (self,), index=(*places[:at], indices._data, *places[at + 1 :]))
-        return MaxMin(values, indices) if keep else MaxMin(values.squeeze(at), _make(indices._data.squeeze(at)))
+        index = list(places_of(places.shape))
+        index.insert(at, places)
+        if keep:
+            index = [np.expand_dims(i, at) for i in index]
+        chosen = tuple(index)
+        return MaxMin(_node(self._data[chosen], _GETITEM, (self,), {"index": chosen}), _make(index[at]))
 
     # ---- casts, masks and signs
 
@@ -760,22 +582,24 @@ class Tensor(Node):
         >>> Tensor([1.5, 2.0], requires_grad=True).to("float32").dtype
         dtype('float32')
         """
-        wanted = _dtype(dtype)
-        if wanted == self.dtype:
+        wanted = DTYPES[dtype] if type(dtype) is str and dtype in DTYPES else dtype_of(dtype)
+        array = self._data
+        if wanted == (array.dtype if type(array) is np.ndarray else self.dtype):
             return self
-        y = _apply_array("astype", (self,), dtype=wanted)
-        return y if wanted.kind == "f" else _make(y._data)  # whole numbers have no gradient
+        if wanted.kind != "f":  # whole numbers have no gradient
+            return _make(np.asarray(array).astype(wanted))
+        return _apply_array("astype", (self,), dtype=wanted)
 
     astype = to
 
     def any(self, dim: Any = None, keepdim: Any = False, *, axis: Any = None, keepdims: Any = False) -> "Tensor":
         """Whether some element is not 0."""
-        axes = _axes(dim if axis is None else axis, self.ndim, "any")
+        axes = axes_of(dim if axis is None else axis, self.ndim, "any")
         return _make(np.logical_or.reduce(np.asarray(self._data), axis=axes, keepdims=keepdim or keepdims))
 
     def all(self, dim: Any = None, keepdim: Any = False, *, axis: Any = None, keepdims: Any = False) -> "Tensor":
         """Whether every element is not 0."""
-        axes = _axes(dim if axis is None else axis, self.ndim, "all")
+        axes = axes_of(dim if axis is None else axis, self.ndim, "all")
         return _make(np.logical_and.reduce(np.asarray(self._data), axis=axes, keepdims=keepdim or keepdims))
 
     def __pos__(self) -> "Tensor":
@@ -957,10 +781,13 @@ def _operand(x: Any) -> Tensor | None:
 
     A Python number stays one, so that it takes the dtype of what it meets.
     """
+    kind = type(x)
+    if kind is np.ndarray and x.dtype.kind in "fiub":  # what most operands are, without the questions below
+        return _make(x.copy() if _is_recording() else x)
+    if kind is float or isinstance(x, (int, float)):
+        return _make(x)
     if isinstance(x, Tensor):
         return x
-    if isinstance(x, (int, float)):
-        return _make(x)
     if isinstance(x, (np.generic, np.ndarray)) and x.dtype.kind in "fiub":
         return _make(_own(x) if isinstance(x, np.ndarray) and _is_recording() else x)
     return Tensor(x) if type(x).__module__ == "torch" and hasattr(x, "detach") else None
@@ -983,16 +810,16 @@ def adopt(tensor: Tensor, buffer: Array) -> None:
     tensor._buffer = buffer
 
 
+_new = object.__new__
+_is_recording = engine._is_recording
+
+
 def _make(data: Any) -> Tensor:
-    node = Tensor.__new__(Tensor)
+    node = _new(Tensor)
     node._data, node.op, node.inputs = data, None, ()
     node.options, node._requires_grad = None, False
     node._made = node._written = _writes
     return node
-
-
-_new = object.__new__
-_is_recording = engine._is_recording
 
 
 def _node(data: Any, op: Any, inputs: tuple[Tensor, ...], options: dict[str, Any] | None) -> Tensor:
@@ -1017,7 +844,7 @@ def _node(data: Any, op: Any, inputs: tuple[Tensor, ...], options: dict[str, Any
 
 # Most rows say `m.name(inputs, options)` and no more; then that function is called without the detour. Rules may sum as is
 # fastest, but who asks for a sum or a mean gets NumPy's, to the last bit.
-_NUMPYS = {"sum": _reduce, "mean": functools.partial(_mean, total=_reduce)}
+_NUMPYS = {"sum": reduce, "mean": functools.partial(mean, total=reduce)}
 _ROWS: dict[str, tuple[ArrayOp, Any]] = {
     name: (op, _NUMPYS.get(name) or getattr(ArrayMath, name, None) or functools.partial(op.forward, ArrayMath))
     for name, op in ops.ARRAY_TABLE.items()
@@ -1032,12 +859,30 @@ def _apply_array(name: str, inputs: tuple[Tensor, ...], **options: Any) -> Tenso
     """The result of a row of the array table."""
     op, forward = _ROWS[name]
     try:
-        # Most have one input; to unpack it from a list would be a seventh of what recording costs.
-        one = len(inputs) == 1
-        data = forward(inputs[0]._data, **options) if one else forward(*[x._data for x in inputs], **options)
+        # Most have one input or two; to unpack them from a list would be a seventh of what recording costs.
+        if len(inputs) == 1:
+            data = forward(inputs[0]._data, **options)
+        elif len(inputs) == 2:
+            data = forward(inputs[0]._data, inputs[1]._data, **options)
+        else:
+            data = forward(*[x._data for x in inputs], **options)
     except (ValueError, IndexError) as error:
-        raise _shape_error(name, inputs, error, **options) from None
+        raise shape_error(name, inputs, error, **options) from None
     return _node(data, op, inputs, options)
+
+
+# What only moves elements takes less time than finding its row; these few reach theirs at once.
+_RESHAPE, _TRANSPOSE, _GETITEM = (ops.ARRAY_TABLE[name] for name in ("reshape", "transpose", "getitem"))
+
+
+def _reshaped(x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    try:
+        data = x._data.reshape(shape)
+    except ValueError:
+        data = None
+    if data is None or data.shape != shape:  # NumPy takes any negative length for a -1
+        raise shape_error("reshape", (x,), shape=shape)
+    return _node(data, _RESHAPE, (x,), {"shape": shape})
 
 
 def apply(op: Op, *xs: Any) -> Tensor:
@@ -1049,7 +894,7 @@ def apply(op: Op, *xs: Any) -> Tensor:
         raise InputError(f"{op.name} takes {op.arity} inputs, not {len(xs)}")
     inputs = tuple([Tensor(x) if (node := _operand(x)) is None else node for x in xs])
     try:
-        data = _forward_of(op)(ArrayMath, *[x._data for x in inputs])
+        data = forward_of(op)(ArrayMath, *[x._data for x in inputs])
     except (ValueError, TypeError) as error:
         raise _operand_error(op, inputs, error) from None
     return _node(data, op, inputs, None)
@@ -1057,7 +902,7 @@ def apply(op: Op, *xs: Any) -> Tensor:
 
 def _operand_error(op: Op, inputs: Sequence[Tensor], error: Exception) -> InputError:
     if isinstance(error, ValueError):
-        return _shape_error(op.name, inputs, error)
+        return shape_error(op.name, inputs, error)
     return InputError(
         f"{op.name} of {' and '.join(str(x.dtype) for x in inputs)}: {str(error).partition(',')[0]}; cast with .to()"
     )
@@ -1069,21 +914,23 @@ def matmul(a: Any, b: Any) -> Tensor:
     >>> matmul([[1.0, 2.0]], [3.0, 4.0]).tolist()
     [11.0]
     """
-    if type(a) is Tensor and type(b) is Tensor and len(p := a.shape) == len(q := b.shape) == 2 and p[1] == q[0]:
+    if type(a) is not Tensor or type(b) is not Tensor:
+        a, b = (x if isinstance(x, Tensor) else Tensor(x) for x in (a, b))
+    p, q = a.shape, b.shape
+    if 0 < len(p) <= 2 and 0 < len(q) <= 2 and p[-1] == q[0]:
         return _apply_array("matmul", (a, b))  # what nearly every product is, without the questions below
-    a, b = (x if isinstance(x, Tensor) else Tensor(x) for x in (a, b))
-    if a.ndim == 0 or b.ndim == 0:
-        raise InputError(f"matmul takes tensors with axes, not shapes {a.shape} and {b.shape}; use * for a number")
-    left, right = (a.unsqueeze(0) if a.ndim == 1 else a), (b.unsqueeze(1) if b.ndim == 1 else b)
+    if not p or not q:
+        raise InputError(f"matmul takes tensors with axes, not shapes {p} and {q}; use * for a number")
+    left, right = (a.unsqueeze(0) if len(p) == 1 else a), (b.unsqueeze(1) if len(q) == 1 else b)
     if left.shape[-1] != right.shape[-2]:
         raise InputError(
-            f"matmul: shapes {a.shape} and {b.shape} do not fit: axis {a.ndim - 1} of the first has length {left.shape[-1]}, "
-            f"axis {max(b.ndim - 2, 0)} of the second {right.shape[-2]}"
+            f"matmul: shapes {p} and {q} do not fit: axis {len(p) - 1} of the first has length {left.shape[-1]}, "
+            f"axis {max(len(q) - 2, 0)} of the second {right.shape[-2]}"
         )
-    y = _apply_array("matmul", (left, right))
-    if a.ndim == 1:
+    y = _apply_array("matmul", (left, right))  # of stacks, where vectors become matrices
+    if len(p) == 1:
         y = y.squeeze(-2)
-    return y.squeeze(-1) if b.ndim == 1 else y
+    return y.squeeze(-1) if len(q) == 1 else y
 
 
 def concatenate(tensors: Iterable[Any], dim: int = 0, *, axis: int | None = None) -> Tensor:
@@ -1105,10 +952,17 @@ def stack(tensors: Iterable[Any], dim: int = 0, *, axis: int | None = None) -> T
 
 
 def _joined(name: str, tensors: Iterable[Any], dim: int, more: int) -> Tensor:
-    parts = tuple(x if isinstance(x, Tensor) else Tensor(x) for x in tensors)
+    parts = tuple([x if type(x) is Tensor else Tensor(x) for x in tensors])
     if not parts:
         raise InputError(f"{name} needs at least one tensor")
-    return _apply_array(name, parts, axis=_axis(dim, parts[0].ndim + more, name))
+    arrays = [x._data for x in parts]
+    ndim = arrays[0].ndim + more
+    axis = dim if type(dim) is int and 0 <= dim < ndim else axis_of(dim, ndim, name)
+    try:
+        data = getattr(np, name)(arrays, axis)
+    except ValueError as error:
+        raise shape_error(name, parts, error, axis=axis) from None
+    return _node(data, ops.ARRAY_TABLE[name], parts, {"axis": axis})
 
 
 def one_hot(labels: Any, num_classes: int | None = None) -> Tensor:
@@ -1122,13 +976,31 @@ def one_hot(labels: Any, num_classes: int | None = None) -> Tensor:
     index = as_array(labels)
     if index.dtype.kind not in "iu":
         raise InputError(f"one_hot takes integer labels, not {index.dtype}")
-    count = int(index.max(initial=-1)) + 1 if num_classes in (None, -1) else _whole(num_classes, "one_hot", "num_classes")
+    count = int(index.max(initial=-1)) + 1 if num_classes in (None, -1) else whole(num_classes, "one_hot", "num_classes")
     if count < 0:
         raise InputError(f"one_hot: num_classes is a whole number from 0, not {count}")
     if index.size and (index.min() < 0 or index.max() >= count):
         wrong = index.min() if index.min() < 0 else index.max()
         raise InputError(f"one_hot: label {wrong} is out of range; {count} classes are 0 to {count - 1}")
     return Tensor(np.eye(count)[index])
+
+
+_BASIC = {int, slice, type(None), type(Ellipsis)}
+
+
+def _index(i: Any) -> Any:
+    if isinstance(i, Tensor):
+        i = i._data
+        if type(i) is np.ndarray and i.dtype.kind == "i" and i.size:
+            return i
+    elif isinstance(i, np.ndarray):
+        i = _own(i)
+    if isinstance(i, (int, np.integer, slice, type(None), type(Ellipsis))) and not isinstance(i, (bool, np.bool_)):
+        return i
+    array = np.asarray(i)
+    if array.dtype.kind not in "iub" and array.size:
+        raise InputError(f"an index is made of integers, slices or booleans, not {array.dtype}")
+    return array if array.size else array.astype(np.int64)
 
 
 # ---- the backward pass -----------------------------------------------------------------------------------------------
@@ -1231,7 +1103,7 @@ def _check_up_to_date(node: Tensor) -> None:
 
 
 def _unary(op: Op) -> Callable[[Tensor], Tensor]:
-    forward = _forward_of(op)
+    forward = forward_of(op)
 
     def method(x: Tensor) -> Tensor:
         try:
@@ -1276,7 +1148,7 @@ def _reduction(name: str) -> Callable[..., Tensor]:
     ) -> Tensor:
         if dtype is not None or out is not None:
             x = _as_numpy_asks(name, x, dtype, out)
-        axes = _axes(dim if axis is None else axis, len(x.shape), name)
+        axes = axes_of(dim if axis is None else axis, len(x.shape), name)
         return _apply_array(name, (x,), axis=axes, keepdims=keepdim or keepdims)
 
     return method
@@ -1298,7 +1170,7 @@ def _comparison(name: str) -> Callable[[Tensor, Any], Tensor]:
         try:
             return _make(compare(a._data, x._data))
         except ValueError as error:
-            raise _shape_error(name.strip("_"), (a, x), error) from None
+            raise shape_error(name.strip("_"), (a, x), error) from None
         except TypeError:
             raise InputError(f"{name.strip('_')} takes bools or whole numbers, not {a.dtype} and {x.dtype}") from None
 
@@ -1344,7 +1216,7 @@ def _tensor_math() -> SimpleNamespace:
 
     names: dict[str, Any] = {name: functools.partial(apply, ops.TABLE[name]) for name in ops.INTRINSICS}
     names |= {name: array(name) for name in ops.ARRAY_TABLE}
-    names |= {"swap": lambda x: x.transpose(-1, -2), "kept": lambda kept, make: make(), "one_hot": _one_hot_like}
+    names |= {"swap": lambda x: x.transpose(-1, -2), "kept": lambda kept, make: make(), "one_hot": one_hot_like}
     return SimpleNamespace(**names)
 
 
@@ -1371,124 +1243,3 @@ def _count_references() -> Any:
 _alone = _count_references()
 _add_methods()
 TensorMath = _tensor_math()
-
-
-# ---- axes, indices and shapes ----------------------------------------------------------------------------------------
-
-
-def _whole(n: Any, name: str, what: str) -> int:
-    try:
-        return operator.index(n)
-    except TypeError:
-        raise InputError(f"{name}: {what} is a whole number, not {type(n).__name__} {n!r}") from None
-
-
-def _axis(axis: Any, ndim: int, name: str) -> int:
-    """An axis counted from 0; InputError naming the operation when there is no such axis."""
-    i = _whole(axis, name, "an axis")
-    if not -ndim <= i < ndim:
-        raise InputError(f"{name}: axis {i} is out of range for a tensor of {ndim} axes")
-    return i % ndim
-
-
-_REVERSED = ((), (0,), (1, 0), (2, 1, 0))
-_ALL: tuple[tuple[int, ...], ...] = ((), (0,), (0, 1), (0, 1, 2))
-
-
-def _axes(axis: Any, ndim: int, name: str) -> tuple[int, ...]:
-    """All axes for None, else the ones given, counted from 0."""
-    if axis is None:
-        return _ALL[ndim] if ndim < 4 else tuple(range(ndim))
-    if type(axis) is int and -ndim <= axis < ndim:
-        return (axis % ndim,)
-    axes = tuple(_axis(a, ndim, name) for a in (axis if isinstance(axis, (tuple, list)) else (axis,)))
-    if len(set(axes)) < len(axes):
-        raise InputError(f"{name}: an axis is named twice in {axis}")
-    return axes
-
-
-def _dtype(dtype: Any) -> Any:
-    """A NumPy dtype that tensors may have; PyTorch's are known by their text."""
-    try:
-        found = np.dtype(str(dtype).removeprefix("torch.") if type(dtype).__module__ == "torch" else dtype)
-    except TypeError:
-        found = None
-    if found is None or dtype is None or found.kind not in "fiub" or found == np.float16:
-        raise InputError(f"a tensor's dtype is float32, float64, int64, int32, uint8 or bool, not {dtype!r}")
-    return found
-
-
-def _correction(name: str, unbiased: Any, correction: int | None) -> int:
-    """What is taken off the number of elements, which divides a variance."""
-    return int(unbiased) if correction is None else _whole(correction, name, "the correction")
-
-
-@functools.lru_cache(maxsize=64)
-def _places(shape: tuple[int, ...]) -> tuple[Array, ...]:
-    """For each axis its indices, in a shape that broadcasts: np.ogrid."""
-    return tuple([np.arange(n).reshape((n,) + (1,) * (len(shape) - 1 - i)) for i, n in enumerate(shape)])
-
-
-def _wholes(given: tuple[Any, ...], name: str, what: str) -> tuple[int, ...]:
-    """reshape(2, 3) and reshape((2, 3)) alike."""
-    numbers = given[0] if len(given) == 1 and isinstance(given[0], (tuple, list)) else given
-    try:
-        return tuple(map(operator.index, numbers))
-    except TypeError:
-        return tuple([_whole(n, name, what) for n in numbers])
-
-
-_BASIC = {int, slice, type(None), type(Ellipsis)}
-
-
-def _index(i: Any) -> Any:
-    if isinstance(i, Tensor):
-        i = i._data
-    elif isinstance(i, np.ndarray):
-        i = _own(i)
-    if isinstance(i, (int, np.integer, slice, type(None), type(Ellipsis))) and not isinstance(i, (bool, np.bool_)):
-        return i
-    array = np.asarray(i)
-    if array.dtype.kind not in "iub" and array.size:
-        raise InputError(f"an index is made of integers, slices or booleans, not {array.dtype}")
-    return array if array.size else array.astype(np.int64)
-
-
-def _shape_error(name: str, inputs: Sequence[Tensor], error: Exception | None = None, **options: Any) -> InputError:
-    """What a row that failed says: the shapes, and which axis does not fit."""
-    first, *others = shapes = [x.shape for x in inputs]
-    given, axis = " and ".join(map(str, shapes)), options.get("axis")
-    shape = options.get("shape", ())
-    if name == "reshape" and [n for n in shape if n < 0] not in ([], [-1]):
-        return InputError(f"reshape: lengths are whole numbers from 0, and one of them may be -1, not {shape}")
-    if name == "reshape":
-        return InputError(f"reshape: the {math.prod(first)} elements of shape {first} do not fit into shape {shape}")
-    if name == "broadcast_to":
-        pairs = enumerate(zip((1,) * (len(shape) - len(first)) + first, shape, strict=True))
-        how = next((f"axis {i} has length {m}, not {n}" for i, (m, n) in pairs if n < 0 or m not in (1, n)), error)
-        return InputError(f"expand: shape {first} does not expand to {shape}: {how}")
-    if name in ("concatenate", "stack"):
-        for shape in others:
-            if how := first_difference(first, shape, but=axis if name == "concatenate" else None):
-                return InputError(f"{name}: shapes {first} and {shape} do not fit: {how}")
-    if clash := _first_clash([shape[:-2] for shape in shapes] if name == "matmul" else shapes):
-        return InputError(f"{name}: shapes {given} do not broadcast: {clash}")
-    empty = [i for i in (axis if isinstance(axis, tuple) else (axis,)) if i is not None and first[i] == 0]
-    return InputError(f"{name} of shape {given}: {f'axis {empty[0]} has no elements' if empty else error}")
-
-
-def _first_clash(shapes: Sequence[tuple[int, ...]]) -> str:
-    ndim = max(map(len, shapes))
-    for i in range(1, ndim + 1):
-        lengths = {shape[-i] for shape in shapes if len(shape) >= i} - {1}
-        if len(lengths) > 1:
-            return f"axis {ndim - i} has lengths {' and '.join(map(str, sorted(lengths)))}"
-    return ""
-
-
-def first_difference(a: tuple[int, ...], b: tuple[int, ...], but: int | None = None) -> str:
-    """How two shapes differ that should be alike, if need be but for one axis; "" when they do not."""
-    if len(a) != len(b):
-        return f"they have {len(a)} and {len(b)} axes"
-    pairs = enumerate(zip(a, b, strict=True))
-    return next((f"axis {i} has lengths {m} and {n}" for i, (m, n) in pairs if m != n and i != but), "")

@@ -24,10 +24,11 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.arrays import Array
 from chainrule.check.hypotheses import Case, Cause, likely_causes
 from chainrule.check.recording import Edge, Recording, fitted, number
 from chainrule.errors import InputError, did_you_mean
-from chainrule.tensor import Array, Tensor, as_array
+from chainrule.tensor import Tensor, as_array
 
 Again = Callable[..., Any]
 ROUNDINGS = 32.0  # how many roundings of every summand are still rounding

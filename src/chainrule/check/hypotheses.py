@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from chainrule.arrays import Array
 from chainrule.check.pullbacks import over_channels, softmax_of, weights_of
 from chainrule.check.recording import Edge
-from chainrule.tensor import Array
 
 CAUSES = (
     "axis lost", "axis added", "transposed", "missing sum", "extra sum", "wrong axis", "sign", "times n", "divided by n",

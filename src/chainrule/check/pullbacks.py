@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.arrays import ArrayMath
 from chainrule.ops import ArrayOp
-from chainrule.tensor import ArrayMath
 
 
 def pulled(op: Any, i: int, g: Any, y: Any, xs: tuple[Any, ...], options: dict[str, Any]) -> Any:

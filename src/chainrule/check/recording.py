@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.arrays import Array
 from chainrule.check.pullbacks import pulled, sizes
 from chainrule.engine import inputs_first
 from chainrule.errors import InputError
-from chainrule.tensor import Array
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule import ops
+from chainrule.arrays import ArrayMath
 from chainrule.ops import ARRAY_TABLE, ArrayOp, Op
-from chainrule.tensor import ArrayMath
 
 Shape = tuple[int, ...]
 Row = Op | ArrayOp

@@ -21,7 +21,8 @@ import numpy.typing as npt
 
 from chainrule.errors import InputError
 from chainrule.nn.init import GeneratorLike, generator_of
-from chainrule.tensor import Tensor, _apply_array, as_array, first_difference, one_hot, owned, replace
+from chainrule.shapes import first_difference
+from chainrule.tensor import Tensor, _apply_array, as_array, one_hot, owned, replace
 
 __all__ = [
     "batch_norm",
@@ -118,11 +119,10 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Tensor:
     >>> linear([1.0, 2.0], [[3.0, 4.0]], [0.5]).tolist()
     [11.5]
     """
-    inputs: tuple[Tensor, ...] = (_tensor(x), _tensor(weight))
-    if bias is not None:
-        inputs += (_tensor(bias),)
-    shape, w = inputs[0].shape, inputs[1].shape
-    if len(w) != 2 or shape[-1:] != w[1:] or (bias is not None and inputs[-1].shape != w[:1]):
+    inputs: tuple[Any, ...] = (x, weight) if bias is None else (x, weight, bias)
+    inputs = tuple([each if type(each) is Tensor else _tensor(each) for each in inputs])
+    shape, w = inputs[0]._data.shape, inputs[1]._data.shape
+    if len(w) != 2 or shape[-1:] != w[1:] or (bias is not None and inputs[2]._data.shape != w[:1]):
         raise _linear_error([each.shape for each in inputs])
     return _apply_array("linear", inputs)
 
@@ -328,11 +328,12 @@ def _indices(name: str, what: str, given: Any, count: int, things: str) -> npt.N
         index = index.astype(np.int64)
     # One look for both ends: a negative number is a huge one when its bits are read without sign; argmax, unlike max, is no
     # ufunc, and four times as fast on a batch.
-    bits = index.view(_UNSIGNED.get(index.dtype, index.dtype))
+    kind = index.dtype
+    bits = index.view(_UNSIGNED[kind]) if kind in _UNSIGNED else index
     if index.size and bits.item(bits.argmax()) >= count:
         wrong = index[(index < 0) | (index >= count)][0]
         raise InputError(f"{name}: {what} {wrong} is out of range; {count} {things} are 0 to {count - 1}")
-    return index.astype(np.int64) if index.dtype.kind == "u" else index  # NumPy adds uint64 and int64 as floats
+    return index.astype(np.int64) if kind.kind == "u" else index  # NumPy adds uint64 and int64 as floats
 
 
 def _expect_reduction(name: str, reduction: str) -> None:
