@@ -17,6 +17,7 @@ made, and of copies. Imports engine, tensor and ops.
 
 import contextlib
 import functools
+import importlib.util
 import sys
 import threading
 from collections import Counter
@@ -25,12 +26,16 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, ClassVar, NamedTuple, cast
 
-import numpy as np
-
-from chainrule import engine, ops, tensor
+from chainrule import engine, ops
 from chainrule.ops import Op
 
-NOT_THE_USER_S = (str(Path(__file__).resolve().parent), str(Path(np.__file__).resolve().parent))
+
+def _home(package: str) -> str:
+    found = importlib.util.find_spec(package)  # which does not import it
+    return str(Path(found.origin).resolve().parent) if found and found.origin else package
+
+
+NOT_THE_USER_S = (str(Path(__file__).resolve().parent), _home("numpy"))
 
 
 class Place(NamedTuple):
@@ -197,6 +202,8 @@ def record() -> Iterator[None]:
 
 
 def _patched() -> Iterator[tuple[Any, str, Any]]:
+    from chainrule import tensor  # here, so that who only asks for a Place does not wait for NumPy
+
     for name, _, _ in operators():
         yield engine.Value, name, _noting(vars(engine.Value)[name])
     yield engine, "_apply", _noting(engine._apply)
