@@ -305,9 +305,32 @@ def test_summary():
     assert "forward" not in vars(net[0])
     nested = Sequential(Sequential(Linear(2, 3), ReLU()), Linear(3, 1))
     assert [row[0] for row in summary(nested, (1, 2)).rows] == ["0.0", "0.1", "1"]
-    with pytest.raises(InputError, match="linear takes"):
+    with pytest.raises(InputError, match=r"^layer 0, Sequential: layer 0, Linear\(2, 3\): linear takes"):
         summary(nested, (1, 3))
     assert "forward" not in vars(nested[0][0])
+
+
+def test_a_summary_counts_what_is_shared_once_and_what_lies_beside_layers():
+    shared = Linear(3, 3)
+
+    class Scaled(Module):
+        def __init__(self):
+            self.scale, self.inner = Tensor(np.ones(3), requires_grad=True), shared
+
+        def forward(self, x):
+            return self.inner(x) * self.scale
+
+    model = Sequential(shared, Scaled(), shared)
+    report = summary(model, np.ones((2, 3), np.float32))
+    assert [(name, count) for name, _, _, count in report.rows] == [("0", 12), ("0", 0), ("1", 3), ("0", 0)]
+    assert sum(count for *_, count in report.rows) == report.parameters == 15
+    assert "Scaled" in str(report)
+
+
+@pytest.mark.parametrize("inputs", [3, "32", (2, -1), (2, 1.5), None])
+def test_a_summary_wants_a_shape_or_a_batch(inputs):
+    with pytest.raises(InputError, match="the shape of a batch"):
+        summary(Sequential(Linear(2, 3)), inputs)
 
 
 def test_a_summary_records_nothing():

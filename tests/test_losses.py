@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 import chainrule
-from chainrule import Value, inputs_first
+from chainrule import Tensor, Value, inputs_first, nn
 from chainrule.errors import CompileError, InputError, NotANumberError
 from chainrule.nn import MLP, binary_cross_entropy, cross_entropy, l2, log_softmax, max_margin, mse, nll, softmax
 
@@ -256,3 +256,17 @@ def test_wrong_targets(call, message):
 def test_outputs_that_are_no_numbers(call):
     with pytest.raises(NotANumberError, match="a Value holds one real number, not"):
         call()
+
+
+@pytest.mark.parametrize(
+    ("call", "instead"),
+    [
+        (lambda x: nn.cross_entropy(x, [1]), "functional.cross_entropy"),
+        (lambda x: nn.mse(x, [[1, 2]]), "functional.mse_loss"),
+        (lambda x: nn.softmax(x), "functional.softmax"),
+        (lambda x: nn.max_margin(x, [1]), "lists of Values"),
+    ],
+)
+def test_a_tensor_is_sent_to_the_functions_of_tensors(call, instead):
+    with pytest.raises(InputError, match=f"is for lists of Values; for a Tensor .*{instead}"):
+        call(Tensor([[1.0, 2.0]]))

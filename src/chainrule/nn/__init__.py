@@ -32,17 +32,16 @@ from chainrule.nn.layers import (
     Flatten,
     LayerNorm,
     Linear,
-    ModelSummary,
     ReLU,
     Sequential,
     Sigmoid,
     Tanh,
     calibrate,
-    summary,
 )
 from chainrule.nn.losses import binary_cross_entropy, cross_entropy, l2, log_softmax, max_margin, mse, nll, softmax
 from chainrule.nn.module import KeyMismatch, Module
 from chainrule.nn.perceptron import MLP, Layer, Neuron
+from chainrule.nn.summary import ModelSummary, summary
 
 __all__ = [
     "MLP",

@@ -1,4 +1,4 @@
-"""Layers of tensors under PyTorch's names, their summary, and the calibration of BatchNorm.
+"""Layers of tensors under PyTorch's names, and the calibration of BatchNorm.
 
 >>> import numpy as np
 >>> model = Sequential(Embedding(27, 10), Flatten(), Linear(30, 200), BatchNorm1d(200), Tanh(), Linear(200, 27))
@@ -18,7 +18,6 @@ core, module, functional and init.
 import math
 import operator
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -37,13 +36,11 @@ __all__ = [
     "Flatten",
     "LayerNorm",
     "Linear",
-    "ModelSummary",
     "ReLU",
     "Sequential",
     "Sigmoid",
     "Tanh",
     "calibrate",
-    "summary",
 ]
 
 
@@ -296,8 +293,13 @@ class Sequential(Module):
 
     def forward(self, x: Any) -> Any:
         """The output of the last layer."""
-        for layer in self._layers:
-            x = layer(x)
+        for i, layer in enumerate(self._layers):
+            try:
+                x = layer(x)
+            except InputError as error:
+                if type(error) is not InputError:
+                    raise
+                raise InputError(f"layer {i}, {_in_short(layer)}: {error}") from None
         return x
 
     def __len__(self) -> int:
@@ -312,6 +314,11 @@ class Sequential(Module):
     def __repr__(self) -> str:
         lines = "".join(f"\n  {i}: " + repr(layer).replace("\n", "\n  ") for i, layer in enumerate(self._layers))
         return f"Sequential({lines}\n)" if lines else "Sequential()"
+
+
+def _in_short(layer: Any) -> str:
+    text = repr(layer)
+    return text if len(text) <= 60 and "\n" not in text else type(layer).__name__
 
 
 def _parameter(shape: tuple[int, ...], dtype: Any) -> Tensor:
@@ -358,87 +365,3 @@ def calibrate(model: Module, *inputs: Any) -> None:
             module.training = mode
         for layer, (momentum, tracked) in zip(layers, before, strict=True):
             layer.momentum, layer.num_batches_tracked.data = momentum, tracked
-
-
-@dataclass(frozen=True)
-class ModelSummary:
-    """What `summary` returns; printing it shows the table.
-
-    rows: for each layer in the order of the calls its name, its text, the shape of its output and how many numbers its
-    parameters have. parameters: how many numbers all parameters of the model have. buffers: the same of its buffers.
-    """
-
-    rows: tuple[tuple[str, str, tuple[int, ...], int], ...]
-    parameters: int
-    buffers: int
-
-    def __str__(self) -> str:
-        cells = [("", "layer", "output", "parameters")]
-        cells += [(name, text, str(shape).replace(" ", ""), f"{count:,}") for name, text, shape, count in self.rows]
-        widths = [max(len(row[i]) for row in cells) for i in range(4)]
-        lines = [f"{a:{widths[0]}}  {b:{widths[1]}}  {c:{widths[2]}}  {d:>{widths[3]}}" for a, b, c, d in cells]
-        buffers = f" and {self.buffers:,} in buffers" if self.buffers else ""
-        return "\n".join([*lines, f"{self.parameters:,} parameters{buffers}"])
-
-
-def summary(model: Module, input_shape: tuple[int, ...], *, dtype: Any = None) -> ModelSummary:
-    """The layers of a model with the shapes of their outputs and their parameter counts.
-
-    input_shape: of a whole batch, as in (32, 3). dtype: of the zeros that run through it (default: int64 when the first
-    layer is an Embedding, else float32).
-
-    The model runs once in evaluation mode, without recording, and is left as it was.
-
-    >>> print(summary(Sequential(Linear(2, 16), ReLU(), Linear(16, 1)), (32, 2)))
-       layer          output   parameters
-    0  Linear(2, 16)  (32,16)          48
-    1  ReLU()         (32,16)           0
-    2  Linear(16, 1)  (32,1)           17
-    65 parameters
-    """
-    modules = model.modules()
-    layers = [module for module in modules if len(module.modules()) == 1]
-    if dtype is None:
-        dtype = "int64" if layers and isinstance(layers[0], Embedding) else "float32"
-    names = {id(module): name for name, module in _named_modules(model)}
-    rows: list[tuple[str, str, tuple[int, ...], int]] = []
-
-    def watched(layer: Module, forward: Any) -> Any:
-        def record(*xs: Any, **options: Any) -> Any:
-            y = forward(*xs, **options)
-            count = sum(np.size(p.data) for p in layer.parameters())
-            rows.append((names[id(layer)], repr(layer), tuple(np.shape(getattr(y, "data", y))), count))
-            return y
-
-        return record
-
-    modes = [(module, module.training) for module in modules]
-    try:
-        model.eval()
-        for layer in layers:
-            vars(layer)["forward"] = watched(layer, layer.forward)
-        with no_grad():
-            model(Tensor(np.zeros(input_shape), dtype=dtype))
-    finally:
-        for layer in layers:
-            vars(layer).pop("forward", None)
-        for module, mode in modes:
-            module.training = mode
-    if not rows:
-        raise InputError(f"summary takes a model of tensor layers; {type(model).__name__} has none that were called")
-    sizes = {name: np.size(x) for name, x in model.state_dict().items()}
-    parameters = sum(np.size(p.data) for p in model.parameters())
-    return ModelSummary(tuple(rows), parameters, sum(sizes.values()) - parameters)
-
-
-def _named_modules(model: Any, path: str = "") -> Iterator[tuple[str, Module]]:
-    """Modules with the attributes, indices and keys that lead to them."""
-    if isinstance(model, Module):
-        yield path, model
-        children: Any = [(k, v) for k, v in vars(model).items() if not k.startswith("_")]
-    elif isinstance(model, dict):
-        children = model.items()
-    else:
-        children = enumerate(model) if isinstance(model, (list, tuple)) else ()
-    for key, child in children:
-        yield from _named_modules(child, f"{path}.{key}" if path else str(key))

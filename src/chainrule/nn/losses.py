@@ -178,6 +178,7 @@ def _mean(losses: list[Any]) -> Any:
 def _samples(loss: str, outputs: Any, targets: Any) -> list[tuple[Any, Any]]:
     """Outputs and targets in pairs, as many as each other and not none."""
     columns = []
+    _expect_no_tensor(loss, outputs)
     for what, column in (("outputs", outputs), ("targets", targets)):
         try:
             columns.append(list(column))
@@ -188,6 +189,15 @@ def _samples(loss: str, outputs: Any, targets: Any) -> list[tuple[Any, Any]]:
     if not columns[0]:
         raise InputError(f"{loss}: there are no samples")
     return list(zip(*columns, strict=True))
+
+
+_ON_TENSORS = {"mse": "mse_loss", "cross_entropy": "cross_entropy", "softmax": "softmax", "log_softmax": "log_softmax"}
+
+
+def _expect_no_tensor(name: str, x: Any) -> None:
+    if isinstance(x, Node) and not isinstance(x, Value):
+        instead = f"take chainrule.nn.functional.{_ON_TENSORS[name]}" if name in _ON_TENSORS else "give it lists of Values"
+        raise InputError(f"chainrule.nn.{name} is for lists of Values; for a {type(x).__name__} {instead}")
 
 
 def _is_row(x: Any) -> bool:
@@ -208,6 +218,7 @@ def _layout(x: Any) -> str:
 
 
 def _scores(name: str, row: Any) -> list[Any]:
+    _expect_no_tensor(name, row)
     if not _is_row(row) or len(row) == 0:
         raise InputError(f"{name}: a row of logits is a list with one score per class, not {row!r}")
     return _numbers(row)
