@@ -60,6 +60,8 @@ class Runner:
 
 def as_numbers(name: str, x: Any) -> npt.NDArray[Any]:
     """An argument as an array of numbers; InputError, naming it, for anything else."""
+    if type(x) is np.ndarray and x.dtype.kind in "fiub":
+        return x
     try:
         array = np.asarray(x)
     except ValueError:

@@ -12,6 +12,7 @@ from chainrule import data, optim
 from chainrule.data import Words
 from chainrule.errors import ModelFileError, NonFiniteError
 from chainrule.nn import functional as F
+from chainrule.tensor import replace
 from chainrule.train.compiling import CompiledStep
 from chainrule.train.names.config import LR_FALLS, NamesConfig
 from chainrule.train.names.model import PARTS, NamesModel, make_net
@@ -128,7 +129,9 @@ class NamesTrainer:
         found = self.compiled(self.rate(step), *self._batch(step), mean.data, var.data)
         if found is None:
             return None
-        number, mean.data, var.data = found
+        number, new_mean, new_var = found
+        replace(mean, new_mean)  # which nobody else holds, so it need not be copied
+        replace(var, new_var)
         count.data = count.data + 1
         return float(number)
 
