@@ -127,23 +127,50 @@ def _block(x: str, size: int, offset: int, lengths: Sequence[int], strides: Sequ
     """The moving axes, largest stride first; "" where they are no block that slices can cut."""
     if not lengths:
         return f"{x}[{offset}]" if size > 1 else x
+    found = block(size, offset, lengths, strides)
+    if found is None:
+        return ""
+    text = x if found.cut is None else f"{x}[{_slice(found.cut)}]"
+    text += "" if found.rows is None else f".reshape({', '.join(map(str, found.rows))})"
+    return text + (f"[{', '.join(map(_slice, found.cuts))}]" if found.cuts else "")
+
+
+def _slice(cut: slice | int) -> str:
+    if isinstance(cut, int):
+        return str(cut)
+    step = f":{cut.step}" if cut.step not in (None, 1) else ""
+    return f"{cut.start or ''}:{'' if cut.stop is None else cut.stop}{step}"
+
+
+class Block(NamedTuple):
+    """What cuts a block out of a flat array: a slice, then a shape, then an index; None or () where there is nothing to do."""
+
+    cut: slice | None
+    rows: Shape | None
+    cuts: tuple[slice | int, ...]
+
+
+def block(size: int, offset: int, lengths: Sequence[int], strides: Sequence[int]) -> Block | None:
+    """How slices cut these axes, largest stride first, out of `size` elements; None where they cannot.
+
+    >>> block(12, 0, [3, 2], [4, 1])
+    Block(cut=None, rows=(3, 4), cuts=(slice(None, None, None), slice(None, 2, None)))
+    """
     if len(lengths) == 1:
         (n,), (s,) = lengths, strides
-        if s < 0:
-            return ""
         end = offset + (n - 1) * s + 1
-        if (offset, end, s) == (0, size, 1):
-            return x
-        return f"{x}[{offset or ''}:{end}{f':{s}' if s != 1 else ''}]"
+        if s < 0:
+            return None
+        return Block(None if (offset, end, s) == (0, size, 1) else slice(offset, end, s), None, ())
     widths = [a // b if b > 0 and a % b == 0 else 0 for a, b in zip(strides, [*strides[1:], 1], strict=True)]
     end = offset + lengths[0] * strides[0]
     if not all(w >= n for w, n in zip(widths, [*lengths[1:], 1], strict=True)) or end > size:
-        return ""
-    base = x if (offset, end) == (0, size) else f"{x}[{offset or ''}:{end}]"
+        return None
     rows = [lengths[0], *widths] if widths[-1] > 1 else [lengths[0], *widths[:-1]]
-    cuts = [":", *(":" if w == n else f":{n}" for w, n in zip(widths, lengths[1:], strict=False))]
+    cuts: list[slice | int] = [slice(None)]
+    cuts += [slice(None) if w == n else slice(n) for w, n in zip(widths, lengths[1:], strict=False)]
     if widths[-1] > 1:
-        cuts.append("0")
-    while cuts and cuts[-1] == ":":
+        cuts.append(0)
+    while cuts and cuts[-1] == slice(None):
         cuts.pop()
-    return f"{base}.reshape({', '.join(map(str, rows))})" + (f"[{', '.join(cuts)}]" if cuts else "")
+    return Block(None if (offset, end) == (0, size) else slice(offset, end), tuple(rows), tuple(cuts))

@@ -4,7 +4,7 @@
     value = step()
 
 What a step needs of a traced function, be it of scalars or of tensors, is a `Traced`; scalars.py and tensors.py make them.
-Imports program, update, executors, explain, scalars, tensors, and of the core engine, tensor and errors.
+Imports program, update, executors, explain, graphs, scalars, tensors, and of the core engine, tensor and errors.
 """
 
 import contextlib
@@ -21,6 +21,7 @@ import numpy.typing as npt
 from chainrule.compiler.builder import Builder
 from chainrule.compiler.executors import Runner, as_numbers, expect_known
 from chainrule.compiler.explain import Explanation
+from chainrule.compiler.graphs import graph
 from chainrule.compiler.lines import Array
 from chainrule.compiler.program import Program, gradients
 from chainrule.compiler.scalars import TracedScalars
@@ -121,6 +122,25 @@ class Step:
         """The program of the latest call."""
         return self._compiled().program
 
+    def graph(self) -> Tensor:
+        """The forward part of the program of the latest call as a graph of Tensors, to be shown, explained or differentiated.
+
+        Its leaves are labelled as the program names its inputs (`print(step.program)`) and hold their numbers of now.
+
+        >>> import chainrule
+        >>> w = chainrule.Value(2.0)
+        >>> step = chainrule.compile(lambda: sum((w * x - 1) ** 2 for x in (1.0, 2.0, 3.0)), [w])
+        >>> step()
+        35.0
+        >>> step.graph().item()
+        35.0
+        """
+        plan = self._compiled()
+        with self._lock:
+            plan.traced.load(plan.latest)
+            names = {line.name for line in plan.traced.params}
+            return graph(plan.explanation.forward, plan.runner.inputs, names)
+
     def _compiled(self) -> "Plan":
         if self._latest is None:
             raise CompileError("nothing has been compiled yet: call the compiled function once, then ask what it is")
@@ -164,6 +184,7 @@ class Plan:
             self._build()
         self.traced_with: dict[str, Numbers] = {}
         self.is_checked = False
+        self.latest: Sequence[Numbers] = arrays
 
     def _build(self) -> None:
         traced, b = self.traced, self.traced.builder
@@ -204,6 +225,7 @@ class Plan:
     def run(self, arrays: Sequence[Numbers]) -> Any:
         """One step."""
         traced, outputs = self.traced, self.outputs
+        self.latest = arrays
         traced.load(arrays)
         if self.update is not None:
             self.update.load()
