@@ -84,41 +84,71 @@ def operators() -> Iterator[tuple[str, Op, bool]]:
 
 
 class Patches:
-    """Attributes that are something else until `close()`.
+    """Attributes that are something else for a while; `patched` is the way to use it.
 
-    patched: (owner, name, what takes the place of it), drawn one by one, each after the one before is in its place.
-
-    Threads may put on and close theirs in any order: what lies below others is taken away after them.
+    Threads may put on and take off theirs in any order: what lies below others is taken off after them.
     """
 
     _lock = threading.RLock()
     _layers: ClassVar[list["Patches"]] = []
 
-    def __init__(self, patched: Iterator[tuple[Any, str, Any]]) -> None:
-        self._undo = contextlib.ExitStack()
-        self._closed = False
+    def __init__(self) -> None:
+        self._undo: list[tuple[Any, str, Any]] = []
+        self.closed = False
+
+    def put(self, changes: Iterator[tuple[Any, str, Any]]) -> None:
+        """Put on (owner, name, what takes the place of it), drawn one by one, each after the one before is in its place."""
         with self._lock:
             self._layers.append(self)
-            try:
-                for owner, name, value in patched:
-                    self._put(owner, name, value)
-            except BaseException:
-                self.close()
-                raise
-
-    def _put(self, owner: Any, name: str, value: Any) -> None:
-        if name in vars(owner):
-            self._undo.callback(setattr, owner, name, vars(owner)[name])
-        else:
-            self._undo.callback(delattr, owner, name)
-        setattr(owner, name, value)
+            for owner, name, value in changes:
+                self._undo.append((owner, name, vars(owner).get(name, _NOTHING)))
+                setattr(owner, name, value)
 
     def close(self) -> None:
-        """Let the attributes be what they were."""
+        """Let the attributes be what they were; may be called again, where it was interrupted."""
         with self._lock:
-            self._closed = True
-            while self._layers and self._layers[-1]._closed:
-                self._layers.pop()._undo.close()
+            while self._layers and (self._layers[-1] is self or self._layers[-1].closed):
+                undo = self._layers[-1]._undo
+                while undo:
+                    owner, name, value = undo[-1]
+                    if value is not _NOTHING:
+                        setattr(owner, name, value)
+                    elif name in vars(owner):
+                        delattr(owner, name)
+                    undo.pop()
+                self._layers.pop()
+            self.closed = True
+
+
+@contextlib.contextmanager
+def patched(changes: Iterator[tuple[Any, str, Any]]) -> Iterator[None]:
+    """Within it, (owner, name, value) after (owner, name, value) are put on.
+
+    An interrupt (Ctrl-C) that comes while they are taken off is raised afterwards. One that comes just before leaves them to
+    the generator, which takes them off when it goes; so use it, and what contains it, as generators.
+
+    >>> class Box: x = 1
+    >>> with patched(iter([(Box, "x", 2)])):
+    ...     Box.x
+    2
+    >>> Box.x
+    1
+    """
+    layer, interrupt = Patches(), None
+    try:
+        layer.put(changes)
+        yield
+    finally:
+        while not layer.closed:
+            try:
+                layer.close()
+            except KeyboardInterrupt as error:
+                interrupt = error
+        if interrupt is not None:
+            raise interrupt
+
+
+_NOTHING = object()
 
 
 class _Calls:
@@ -192,16 +222,15 @@ def record() -> Iterator[None]:
     if _active.calls is not None:  # within another record()
         yield
         return
-    _active.calls = _Calls()
-    patches = Patches(_patched())
-    try:
-        yield
-    finally:
-        _active.calls = None
-        patches.close()
+    with patched(_changes()):
+        try:
+            _active.calls = _Calls()
+            yield
+        finally:
+            _active.calls = None
 
 
-def _patched() -> Iterator[tuple[Any, str, Any]]:
+def _changes() -> Iterator[tuple[Any, str, Any]]:
     from chainrule import tensor  # here, so that who only asks for a Place does not wait for NumPy
 
     for name, _, _ in operators():

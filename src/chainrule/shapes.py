@@ -74,7 +74,7 @@ def correction_of(name: str, unbiased: Any, correction: int | None) -> int:
 @functools.lru_cache(maxsize=64)
 def places_of(shape: tuple[int, ...]) -> tuple[npt.NDArray[Any], ...]:
     """For each axis its indices, in a shape that broadcasts: np.ogrid."""
-    return tuple([np.arange(n).reshape((n,) + (1,) * (len(shape) - 1 - i)) for i, n in enumerate(shape)])
+    return tuple([np.arange(n).reshape((1,) * i + (n,) + (1,) * (len(shape) - 1 - i)) for i, n in enumerate(shape)])
 
 
 def wholes(given: tuple[Any, ...], name: str, what: str) -> tuple[int, ...]:

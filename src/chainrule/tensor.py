@@ -508,9 +508,9 @@ class Tensor(Node):
         axes = axes_of(dim if axis is None else axis, self.ndim, "std")
         less = correction_of("std", unbiased, correction)
         var = _apply_array("var", (self,), axis=axes, keepdims=keepdim or keepdims, correction=less)
-        if np.count_nonzero(var._data) == var._data.size:
+        if not var._has_zeros():
             return var.sqrt()
-        some = _make(var._data > 0)  # where nothing varies there is no slope; as in PyTorch, it is taken as 0
+        some = cast(Any, var) > 0  # where nothing varies there is no slope; as in PyTorch, it is taken as 0
         return apply(_WHERE, some, apply(_WHERE, some, var, 1.0).sqrt(), 0.0)
 
     def max(
@@ -553,7 +553,7 @@ class Tensor(Node):
     def _place(self, name: str, dim: Any, keepdim: bool) -> "Tensor":
         at = None if dim is None else axis_of(dim, self.ndim, name)
         try:
-            return Tensor(getattr(np, name)(self._data, axis=at, keepdims=keepdim))
+            return Tensor(getattr(np, name)(self._read(), axis=at, keepdims=keepdim))
         except ValueError as error:
             raise shape_error(name, (self,), error, axis=axes_of(at, self.ndim, name)) from None
 
@@ -587,7 +587,7 @@ class Tensor(Node):
         if wanted == (array.dtype if type(array) is np.ndarray else self.dtype):
             return self
         if wanted.kind != "f":  # whole numbers have no gradient
-            return _make(np.asarray(array).astype(wanted))
+            return _make(np.asarray(self._read()).astype(wanted))
         return _apply_array("astype", (self,), dtype=wanted)
 
     astype = to
@@ -595,12 +595,12 @@ class Tensor(Node):
     def any(self, dim: Any = None, keepdim: Any = False, *, axis: Any = None, keepdims: Any = False) -> "Tensor":
         """Whether some element is not 0."""
         axes = axes_of(dim if axis is None else axis, self.ndim, "any")
-        return _make(np.logical_or.reduce(np.asarray(self._data), axis=axes, keepdims=keepdim or keepdims))
+        return _make(np.logical_or.reduce(np.asarray(self._read()), axis=axes, keepdims=keepdim or keepdims))
 
     def all(self, dim: Any = None, keepdim: Any = False, *, axis: Any = None, keepdims: Any = False) -> "Tensor":
         """Whether every element is not 0."""
         axes = axes_of(dim if axis is None else axis, self.ndim, "all")
-        return _make(np.logical_and.reduce(np.asarray(self._data), axis=axes, keepdims=keepdim or keepdims))
+        return _make(np.logical_and.reduce(np.asarray(self._read()), axis=axes, keepdims=keepdim or keepdims))
 
     def __pos__(self) -> "Tensor":
         return self
@@ -638,11 +638,22 @@ class Tensor(Node):
 
     # ---- out of the graph
 
+    def _read(self) -> Any:
+        """The numbers, for what is not differentiated: the door out of the graph, at which a compiler can stand."""
+        return self._data
+
+    def _as_index(self) -> Any:
+        """The same, for an index or labels."""
+        return self._data
+
+    def _has_zeros(self) -> bool:
+        return bool(np.count_nonzero(self._data) < self._data.size)
+
     def item(self) -> Any:
         """The only element, as a Python number."""
         if self.size != 1:
             raise InputError(f"item() takes a tensor of one element, not one of shape {self.shape}")
-        return np.asarray(self._data).item()
+        return np.asarray(self._read()).item()
 
     def numpy(self) -> Array:
         """The array, to read; the same as `data`."""
@@ -650,11 +661,11 @@ class Tensor(Node):
 
     def detach(self) -> "Tensor":
         """A tensor of the same data that is outside of the graph."""
-        return Tensor(self._data)
+        return Tensor(self._read())
 
     def tolist(self) -> Any:
         """The elements as nested lists of Python numbers."""
-        return np.asarray(self._data).tolist()
+        return np.asarray(self._read()).tolist()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         if self.requires_grad and _is_recording():
@@ -663,14 +674,14 @@ class Tensor(Node):
             if dtype is not None and np.dtype(dtype) != self.dtype:
                 raise ValueError(f"a tensor of {self.dtype} is not an array of {np.dtype(dtype)} without a copy")
             return self.numpy()
-        return np.array(self._data, dtype=dtype)
+        return np.array(self._read(), dtype=dtype)
 
     def __dlpack__(self, *, copy: bool | None = None, **request: Any) -> Any:
         if copy is False:  # who imports may write, even where the protocol says that it may not
             raise BufferError("a tensor gives its numbers away as a copy only; take .numpy() for a view to read")
         if self.requires_grad and _is_recording():
             raise BufferError("this tensor requires a gradient, which would be lost; export .detach()")
-        return np.array(self._data).__dlpack__()
+        return np.array(self._read()).__dlpack__()
 
     def __dlpack_device__(self) -> Any:
         return (1, 0)  # kDLCPU
@@ -686,7 +697,7 @@ class Tensor(Node):
 
     def _fields(self) -> tuple[Any, ...]:
         name = self.op.name if self.op else None
-        return type(self), name, self.options, self._data, self.grad, self.label, self.requires_grad
+        return type(self), name, self.options, self._read(), self.grad, self.label, self.requires_grad
 
     @staticmethod
     def _restored(fields: tuple[Any, ...], inputs: Sequence[Any]) -> Any:
@@ -717,7 +728,7 @@ class Tensor(Node):
     def __bool__(self) -> Any:
         if self.size != 1:
             raise InputError(f"the truth of a tensor of shape {self.shape} is ambiguous; use .numpy().any() or .all()")
-        return bool(np.asarray(self._data).item())
+        return bool(np.asarray(self._read()).item())
 
     def __repr__(self) -> str:
         body = np.array2string(np.asarray(self._data), separator=", ", prefix="Tensor(", threshold=100)
@@ -729,7 +740,7 @@ class Tensor(Node):
 def as_array(data: Any, dtype: Any = None) -> Array:
     """A copy of `data` as an array of real numbers; NotANumberError, naming what came, when it is none."""
     if isinstance(data, Tensor):
-        data = data._data
+        data = data._read()
     elif isinstance(data, Node):
         raise NotANumberError("a Tensor holds numbers, not Values; take their .data")
     elif hasattr(data, "detach"):  # a torch tensor
@@ -990,7 +1001,7 @@ _BASIC = {int, slice, type(None), type(Ellipsis)}
 
 def _index(i: Any) -> Any:
     if isinstance(i, Tensor):
-        i = i._data
+        i = i._as_index()
         if type(i) is np.ndarray and i.dtype.kind == "i" and i.size:
             return i
     elif isinstance(i, np.ndarray):

@@ -120,10 +120,10 @@ class Builder:
             return self.view(x.inputs[0], x.options["offset"], (), ())
         return x
 
-    def sum(self, x: Array, axis: Iterable[int], keepdims: bool = False, row: str = "sum") -> Array:
+    def sum(self, x: Array, axis: int | Iterable[int], keepdims: bool = False, row: str = "sum") -> Array:
         """The sum (or amax, amin) over axes; those of length 1 are only dropped."""
         x = self.astype(x, self.dtype) if x.dtype.kind == "b" else x
-        axes = tuple(i for i in axis)
+        axes = (axis,) if isinstance(axis, int) else tuple(axis)
         shape = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
         long = tuple(i for i in axes if x.shape[i] != 1)
         y = x
@@ -202,6 +202,8 @@ class Builder:
         if x.shape == tuple(shape):
             return x
         lead = len(shape) - x.ndim
+        if lead < 0 or any(n not in (1, m) for n, m in zip(x.shape, tuple(shape)[lead:], strict=True)):
+            raise CompileError(f"an array of shape {x.shape} does not broadcast to {tuple(shape)}")
         own = contiguous(x.shape)
         strides = tuple(0 if i < lead or x.shape[i - lead] == 1 else own[i - lead] for i in range(len(shape)))
         return self.view(x, 0, tuple(shape), strides)
@@ -234,7 +236,9 @@ class Builder:
         return cast(Array, self.math.where(column == self.constant(np.arange(shape[1]), dtype), 1.0, 0.0))
 
     def places(self, index: Any, size: int) -> Array:
-        """Places in an axis of that size, counted from 0."""
+        """Places in an axis of that size, counted from 0; a mask selects its places."""
+        if isinstance(index, np.ndarray) and index.dtype.kind == "b":
+            (index,) = index.nonzero()
         return index if isinstance(index, Array) else self.constant(np.asarray(index) % max(size, 1))
 
     # -- other rows

@@ -108,6 +108,7 @@ class Maker(Protocol):
     """What makes lines, as far as lines and rules ask for it; builder.py has it."""
 
     math: Any
+    dtype: np.dtype[Any]
     sources: frozenset[str]
 
     def apply(self, op: Op, *xs: Any) -> "Array": ...  # noqa: D102

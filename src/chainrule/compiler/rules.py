@@ -56,6 +56,20 @@ class ProgramMath:
         """The mean over axes."""
         return self.b.sum(x, axis, keepdims) / float(math.prod(x.shape[i] for i in axis))
 
+    def place(self, x: Array, axis: int, keepdims: bool, row: str) -> Array:
+        """The place of the first amax or amin along an axis, as a number; NaN counts as both, as in NumPy."""
+        n, count = x.ndim, x.shape[axis]
+        at = self.b.reshape(self.b.constant(np.arange(count), self.b.dtype), (count,) + (1,) * (n - 1 - axis))
+        here = self.where(x == self.b.sum(x, (axis,), True, row), at, self.where(x == x, float(count), at))
+        return self.b.sum(here, (axis,), keepdims, "amin")
+
+    def first(self, g: Array, x: Array, axis: int, keepdims: bool, row: str) -> Array:
+        """The gradient g of the amax or amin along an axis, at the first such element, and zeros elsewhere."""
+        count = x.shape[axis]
+        at = self.b.reshape(self.b.constant(np.arange(count), self.b.dtype), (count,) + (1,) * (x.ndim - 1 - axis))
+        beside = g if keepdims else self.b.reshape(g, (*x.shape[:axis], 1, *x.shape[axis + 1 :]))
+        return self.where(at == self.place(x, axis, True, row), beside, 0.0)
+
     # -- softmax and its kin
 
     def _shifted(self, x: Array, axis: Any) -> Array:

@@ -4,7 +4,7 @@
     value = step()
 
 What a step needs of a traced function, be it of scalars or of tensors, is a `Traced`; scalars.py and tensors.py make them.
-Imports program, update, executors, explain, graphs, scalars, tensors, and of the core engine, tensor and errors.
+Imports program, update, executors, explain, graphs, rounding, scalars, tensors, and of the core engine, tensor and errors.
 """
 
 import contextlib
@@ -24,6 +24,7 @@ from chainrule.compiler.explain import Explanation
 from chainrule.compiler.graphs import graph
 from chainrule.compiler.lines import Array
 from chainrule.compiler.program import Program, gradients
+from chainrule.compiler.rounding import bounds
 from chainrule.compiler.scalars import TracedScalars
 from chainrule.compiler.tensors import TracedTensors
 from chainrule.compiler.update import Update
@@ -37,7 +38,8 @@ Numbers = npt.NDArray[Any]
 class Traced(Protocol):
     """A function as lines, and how its parameters are read and written.
 
-    builder: made the lines. loss: the line of the loss. extras: those of what else the function returns.
+    builder: made the lines. loss: the line of the loss. extras: those of what else the function returns. expected: what they
+    were when it was traced.
     params: the lines of the parameters, one array of them all or one array each. counts, notes: see Explanation.
     reached: of scalar parameters, which of them a gradient can reach.
     """
@@ -45,6 +47,7 @@ class Traced(Protocol):
     builder: Builder
     loss: Array
     extras: list[Array]
+    expected: list[Numbers]
     params: list[Array]
     single: bool
     counts: Mapping[Array, int]
@@ -62,6 +65,9 @@ class Traced(Protocol):
 
     def store(self) -> None:
         """After a run that updated the parameters in the buffers: put them into the parameters."""
+
+    def fits(self) -> bool:
+        """Whether what the function takes from outside, without being given it, still has its shapes."""
 
     def plain(self, arrays: Sequence[Numbers]) -> list[Any]:
         """What the function returns when it is not compiled: the loss and the extras, as arrays."""
@@ -95,7 +101,7 @@ class Step:
         if kwargs:
             args = self._positional(args, kwargs)
         arrays = [as_numbers(f"argument {k + 1}", x) for k, x in enumerate(args)]
-        key = tuple([(x.shape, x.dtype.kind) for x in arrays])
+        key = tuple([(x.shape, x.dtype.str) for x in arrays])
         with self._lock:  # parameters are shared, and looked at with other numbers while a function of tensors is traced
             plan = self._plans.get(key)
             if plan is None or not plan.is_current:
@@ -183,7 +189,9 @@ class Plan:
             self.traced: Traced = trace(step.function, step.params, arrays, step.dtype)
             self._build()
         self.traced_with: dict[str, Numbers] = {}
+        self.is_new = True
         self.is_checked = False
+        self.refusal = ""
         self.latest: Sequence[Numbers] = arrays
 
     def _build(self) -> None:
@@ -219,17 +227,20 @@ class Plan:
 
     @property
     def is_current(self) -> bool:
-        """Whether the optimiser still has the settings that are constants of the program."""
-        return self.update is None or self.update.is_current
+        """Whether the optimiser still has the settings that are constants of the program, and the rest its shapes."""
+        return (self.update is None or self.update.is_current) and self.traced.fits()
 
     def run(self, arrays: Sequence[Numbers]) -> Any:
         """One step."""
+        if self.refusal:
+            raise CompileError(self.refusal)
+        is_new, self.is_new = self.is_new, False
         traced, outputs = self.traced, self.outputs
         self.latest = arrays
         traced.load(arrays)
         if self.update is not None:
             self.update.load()
-        expected = None if self.is_checked else self._expected(arrays)
+        expected = None if self.is_checked else self._expected(arrays, is_new)
         before = None if expected is None else {name: self.runner.inputs[name].copy() for name in self.carried}
         self.execute()
         loss = self.loss()
@@ -243,34 +254,42 @@ class Plan:
             self.update.judge()
         return loss if traced.single else (loss, *[_result(outputs[name]) for name in self.extras])
 
-    # A program knows what the function did in the trace. What it may have missed (an index computed from an argument in
-    # NumPy, a number taken out of a tensor) shows when it is first run with other numbers: then, once, the function is too.
+    # A program knows what the function did in the trace. What it may have missed (something that changes outside of it
+    # without being a Value, a Tensor or an argument) shows when it is first run with other numbers: then, once, so is the
+    # function. And the first run must give what the trace gave.
 
-    def _expected(self, arrays: Sequence[Numbers]) -> list[Any] | None:
-        """What the plain function gives, unless all numbers are those of the trace."""
+    def _expected(self, arrays: Sequence[Numbers], is_new: bool) -> list[Any] | None:
+        """What the plain function gives, unless all numbers are those of an earlier run."""
         numbers = self.runner.inputs
         if not self.traced_with:
             self.traced_with = {name: x.copy() for name, x in numbers.items()}
-            return None
+            return self.traced.expected if is_new else self.traced.plain(arrays)
         if all(np.array_equal(x, numbers[name]) for name, x in self.traced_with.items()):
             return None
-        self.traced_with = {}
+        self.is_checked = True
         return self.traced.plain(arrays)
 
     def _check(self, expected: list[Any], found: list[Any], before: Mapping[str, Numbers]) -> None:
-        """CompileError when the program gives something else; what it has updated is then as it was before."""
-        self.is_checked = True
+        """CompileError, now and in every later call, when the program gives something else.
+
+        What it has updated is then as it was before.
+        """
         rtol = 1e-9 if self.step.dtype == np.float64 else 1e-3
-        for name, x, y in zip(["loss", *self.extras], expected, found, strict=True):
-            if not np.allclose(x, y, rtol=rtol, atol=rtol, equal_nan=True):
-                self.is_checked = False
-                for updated, old in before.items():
-                    self.runner.inputs[updated][...] = old
-                what = "loss" if name == "loss" else f"output {int(name[1:]) + 2}"
-                raise CompileError(
-                    f"the {what} does not follow: with new numbers the program gives {_shown(y)} and the function {_shown(x)}; "
-                    "it takes numbers out of the program (.data, .item(), a comparison) or computes indices from an argument"
-                )
+        lines = [self.traced.loss, *self.traced.extras]
+        for i, (x, y) in enumerate(zip(expected, found, strict=True)):
+            if np.allclose(x, y, rtol=rtol, atol=rtol, equal_nan=True):
+                continue
+            given = self.runner.inputs | dict(before)
+            if lines[i].dtype.kind == "f" and np.max(np.abs(x - y)) <= bounds([lines[i]], given)[0]:
+                continue
+            for updated, old in before.items():
+                self.runner.inputs[updated][...] = old
+            what = f"output {i + 1}" if i else "loss"
+            self.refusal = (
+                f"the {what} does not follow: with other numbers the program gives {_shown(y)} and the function {_shown(x)}; the "
+                "function uses something from outside that changes without being an argument, a Value or a Tensor"
+            )
+            raise CompileError(self.refusal)
 
 
 def _result(x: Numbers) -> Any:

@@ -12,13 +12,12 @@ Left out on purpose: operators that a subclass of Value defines itself. Imports 
 """
 
 import builtins
-import contextlib
 import math
 import numbers
 import operator
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -28,7 +27,7 @@ from chainrule.compiler.lines import EQUAL, LESS, LESS_EQUAL, NOT_EQUAL
 from chainrule.engine import Node, Value
 from chainrule.errors import CompileError, DomainError, InputError
 from chainrule.ops import Op
-from chainrule.origins import NOT_THE_USER_S, Patches, Place, operators, place_of
+from chainrule.origins import NOT_THE_USER_S, Place, operators, patched, place_of
 
 TAKE = Op("take", "take", lambda m, i, x: x, (None, lambda m, y, i, x: 1.0), (ops.REAL, ops.REAL), "The element at an index.")
 WHERE = ops.TABLE["where"]
@@ -262,23 +261,25 @@ class Tracing:
                 f"{place_of(sys._getframe(1))}: a compiled function is called inside of one that is being compiled; call the "
                 "plain function there"
             )
-        self._only_one.acquire()
-        _active.tracing = self
-        self._leaving = contextlib.ExitStack()
-        self._leaving.callback(self._only_one.release)
-        self._leaving.callback(engine._set_recording, engine._set_recording(True))  # also for a call within no_grad()
-        try:
-            self._leaving.callback(Patches(self._patched()).close)
-        except BaseException:
-            self.__exit__()
-            raise
+        self._while_active = self._activity()
+        next(self._while_active)
         return self
 
     def __exit__(self, *error: object) -> None:
-        _active.tracing = None
-        self._leaving.close()
+        self._while_active.close()
 
-    def _patched(self) -> Iterator[tuple[Any, str, Any]]:
+    def _activity(self) -> Generator[None, None, None]:
+        with self._only_one:
+            before = engine._set_recording(True)  # also for a call within no_grad()
+            try:
+                with patched(self._changes()):
+                    _active.tracing = self
+                    yield
+            finally:
+                _active.tracing = None
+                engine._set_recording(before)
+
+    def _changes(self) -> Iterator[tuple[Any, str, Any]]:
         """(owner, name, what takes the place of it) for everything that makes or reads Values."""
         kind = engine.Value
         for name, op, swapped in operators():

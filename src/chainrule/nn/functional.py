@@ -321,7 +321,7 @@ def _tensor(x: Any) -> Tensor:
 
 def _indices(name: str, what: str, given: Any, count: int, things: str) -> npt.NDArray[Any]:
     """Whole numbers from 0 to count - 1, as an array; InputError naming the first that is not."""
-    index: npt.NDArray[Any] = given._data if type(given) is Tensor else as_array(given)
+    index: npt.NDArray[Any] = given._as_index() if type(given) is Tensor else as_array(given)
     if index.dtype.kind not in "iu":
         if index.size:
             raise InputError(f"{name}: {what} must be a whole number, not {index.dtype}")
