@@ -1,15 +1,19 @@
 """Compiled steps with an optimiser follow the plain loop: parameters, memory, schedules; with loads and pauses in between."""
 
+import copy
 import json
 import math
+import pickle
 import random
+import threading
 
 import numpy as np
 import pytest
 
 import chainrule
-from chainrule import Value, optim
+from chainrule import Value, engine, optim
 from chainrule.compiler.executors import EXECUTORS
+from chainrule.errors import DomainError
 from chainrule.nn import MLP
 
 OPTIMIZERS = {
@@ -154,6 +158,124 @@ def test_parameters_may_be_set_from_outside():
         one.compiled(X)
         two.plain(X)
     assert one.numbers() == pytest.approx(two.numbers(), rel=1e-12)
+
+
+# A step reads the data of Values only when some has been assigned since; here is every way to assign.
+
+
+def by_load(params):
+    model = MLP(2, [3, 1], activation="tanh")
+    model.load_state_dict(dict.fromkeys(model.state_dict(), 0.1))
+    for p, q in zip(params, model.parameters(), strict=True):
+        p.data = q.data
+
+
+def by_backward_of_others(params):
+    optimizer = optim.SGD(params, lr=0.1)
+    sum(p * p for p in params).backward()
+    optimizer.step()
+
+
+def by_another_step(params):
+    chainrule.compile(lambda: sum(p * p for p in params), params, optimizer=optim.Adam(params, lr=0.1))()
+
+
+class Named(Value):
+    """A subclass."""
+
+
+ASSIGNING = {
+    "data": lambda params: setattr(params[0], "data", 0.25),
+    "setattr": lambda params: object.__setattr__(params[-1], "data", -0.5),
+    "init": lambda params: params[1].__init__(0.5, label="again"),
+    "descriptor": lambda params: Value.data.__set__(params[2], 0.75),
+    "a plain step": by_backward_of_others,
+    "another compiled step": by_another_step,
+    "load": by_load,
+    "a thread": lambda params: in_a_thread(lambda: setattr(params[3], "data", 1.5)),
+    "nothing": lambda params: None,
+    "new nodes": lambda params: [copy.deepcopy(params), pickle.loads(pickle.dumps(params)), Value(3.0), Named(2.0)],
+    "a gradient": lambda params: setattr(params[0], "grad", 7.0),
+}
+
+
+def in_a_thread(function):
+    thread = threading.Thread(target=function)
+    thread.start()
+    thread.join()
+
+
+@pytest.mark.parametrize("how", ASSIGNING)
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_data_that_is_assigned_between_steps_is_seen(how, executor):
+    one, two = Training("sgd", executor), Training("sgd")
+    for k, X in enumerate(DATA[:6]):
+        if k % 2:
+            for t in (one, two):
+                ASSIGNING[how](t.params)
+        one.compiled(X)
+        two.plain(X)
+        assert one.numbers() == pytest.approx(two.numbers(), rel=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("trained", [False, True])
+def test_captured_data_and_subclasses_too(dtype, trained):
+    w, c = Named(2.0), Named(3.0, requires_grad=False)
+    optimizer = optim.SGD([w], lr=0.5) if trained else None
+    step = chainrule.compile(lambda: w * c, [w], optimizer=optimizer, dtype=dtype)
+    assert step() == 6.0
+    assert (w.data, w.grad) == (0.5 if trained else 2.0, 3.0)
+    c.data = 5.0
+    assert step() == w.grad * (0.5 if trained else 2.0) == 5.0 * (0.5 if trained else 2.0)
+    c.__init__(7.0, requires_grad=False)
+    w.data = 1.0
+    assert step() == w.grad == 7.0
+
+
+def test_a_run_that_fails_leaves_no_numbers_behind():
+    """log(0) raises after the program has run with its update: the next step must start from what the Value still holds."""
+    w = Value(2.0)
+    step = chainrule.compile(lambda x: w + x.log(), [w], optimizer=optim.SGD([w], lr=0.5))
+    assert step(1.0) == 2.0
+    assert step(1.0) == 1.5
+    with pytest.raises(DomainError):
+        step(0.0)
+    assert w.data == 1.0
+    assert step(1.0) == 1.0
+    assert w.data == 0.5
+
+
+def test_programs_of_two_shapes_take_turns():
+    one, two = Training("sgd"), Training("sgd")
+    for k, X in enumerate(DATA[:8]):
+        X = X[: 3 + 3 * (k // 2 % 2)]
+        one.compiled(X)
+        two.plain(X)
+    assert one.numbers() == pytest.approx(two.numbers(), rel=1e-12)
+
+
+def test_data_is_read_only_when_it_was_assigned(monkeypatch):
+    """In the native engine; the pure one does not count, and reads in every step."""
+    training, calls = Training("sgd"), []
+    training.compiled(DATA[0])
+    training.compiled(DATA[1])  # the first with other numbers, which is checked by the plain function
+    read_data = engine.read_data
+    monkeypatch.setattr(engine, "read_data", lambda *args: (calls.append(1), read_data(*args)))
+    for X in DATA[2:5]:
+        training.compiled(X)
+    counted = engine.data_writes() == engine.data_writes()
+    assert len(calls) == (0 if counted else 3)
+    training.params[0].data = 1.0
+    training.compiled(DATA[5])
+    assert len(calls) == (1 if counted else 4)
+
+
+def test_a_parameter_that_no_gradient_reaches_keeps_its_data():
+    w, idle = Value(2.0), Value(0.1)
+    step = chainrule.compile(lambda: w * w, [idle, w], optimizer=optim.SGD([idle, w], lr=0.25, weight_decay=0.1), dtype="float32")
+    assert (step(), w.grad, idle.data, idle.has_grad) == (4.0, 4.0, 0.1, False)
+    assert w.data == pytest.approx(0.95, rel=1e-6)
 
 
 def test_extra_outputs_are_those_before_the_update():

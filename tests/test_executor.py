@@ -487,6 +487,29 @@ def test_carried_outputs_that_read_each_other(order):
             np.testing.assert_allclose(executable.inputs[name], x, rtol=1e-11, err_msg=name)
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_what_is_carried_is_written_over_though_the_new_numbers_are_read(late):
+    """An update sums its new numbers to see whether they are finite. late: the old ones are read after that."""
+    b = Builder()
+    p, g = b.input("p", (7000,)), b.input("g", (7000,))
+    new = p - 0.1 * g
+    out = {"new": new, "lost": b.sum(new * 0.0, (0,)), "twice": new * 2.0}
+    if late:
+        out["moved"] = b.math.tanh(out["twice"]) + p
+    given = {name: np.random.default_rng(1).normal(size=7000) for name in "pg"}
+    executable = Executable(Program(out), carry={"new": "p"})
+    for name, array in executable.inputs.items():
+        array[...] = given[name]
+    for _ in range(3):
+        expected = reference(Program(out), given)
+        executable.execute()
+        for name, x in expected.items():
+            np.testing.assert_allclose(executable.outputs[name], x, rtol=1e-12, atol=1e-13, err_msg=name)
+        np.testing.assert_array_equal(executable.inputs["p"], executable.outputs["new"])
+        given["p"] = np.array(expected["new"])
+    assert (executable.outputs["new"] is executable.inputs["p"]) is not late
+
+
 def carries(outputs, carry, given):
     program = Program(outputs)
     executable = Executable(program, carry=carry)

@@ -695,7 +695,7 @@ def _make(op: Op | None, inputs: Sequence[Node], data: float, grad: float | None
     return node
 
 
-# ---- numbers in bulk, for compiled programs: between a list of Values and an array of as many float64 ----------------
+# ---- numbers in bulk, for compiled programs: between a list of Values and arrays of as many float64 or float32 ------
 
 
 def read_data(values: list[Any], numbers: Any) -> None:
@@ -703,16 +703,17 @@ def read_data(values: list[Any], numbers: Any) -> None:
     numbers[:] = [x.data for x in values]
 
 
-def write_data(values: list[Any], numbers: Any) -> None:
-    """Set the data of Values from an array."""
-    for x, number in zip(values, numbers.tolist(), strict=True):
-        x.data = number
+def write(values: list[Any], data: Any, grads: Any) -> None:
+    """Set the data and the gradients of Values from arrays; None in the place of either leaves those alone."""
+    for name, array in (("data", data), ("grad", grads)):
+        if array is not None:
+            for x, number in zip(values, array.tolist(), strict=True):
+                setattr(x, name, number)
 
 
-def write_grads(values: list[Any], numbers: Any) -> None:
-    """Set the gradients of Values from an array."""
-    for x, number in zip(values, numbers.tolist(), strict=True):
-        x.grad = number
+def data_writes() -> float:
+    """A number that changes whenever the data of a Value is assigned; here NaN, which is never equal: nobody counts."""
+    return float("nan")
 
 
 # ---- copying and pickling -------------------------------------------------------------------------------------------
@@ -865,8 +866,8 @@ def _use(twin: Any) -> None:
         _set_recording=twin.set_recording,
         _is_recording=twin.is_recording,
         read_data=twin.read_data,
-        write_data=twin.write_data,
-        write_grads=twin.write_grads,
+        write=twin.write,
+        data_writes=twin.data_writes,
     )
 
 

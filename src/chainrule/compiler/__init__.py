@@ -13,7 +13,7 @@
 Read it in this order: lines.py and builder.py (array programs), program.py, listing.py and stored.py (differentiating,
 printing and storing them), trace.py, recording.py and tape.py (what a function does), lift.py and affine.py (the loops in
 it), step.py and function.py (what is called), reference.py (running a program). The native executor is native.py, which
-plans by lowered.py, schedule.py, groups.py and emit.py. Imports the core only.
+plans by lowered.py, turning.py, schedule.py, groups.py and emit.py. Imports the core only.
 """
 
 from chainrule.compiler.api import compile  # noqa: A004 - what it is called everywhere

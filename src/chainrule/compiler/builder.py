@@ -16,6 +16,7 @@ from typing import Any, cast
 import numpy as np
 
 from chainrule import ops
+from chainrule.compiler.layout import window
 from chainrule.compiler.lines import (
     COMPARISONS,
     GATHER,
@@ -310,31 +311,10 @@ def _simplified(op: Op, xs: tuple[Array, ...]) -> Array | None:
 
 def _composed(inner: Array, offset: int, shape: Shape, strides: Shape) -> tuple[int, Shape, Shape] | None:
     """A view of a view as one view of what is below; None where its elements do not lie that regularly."""
-    at, steps = inner.options["offset"], inner.options["strides"]
-    weights = contiguous(inner.shape)
-    starts = _digits(offset, inner.shape, weights)
-    hops = [_digits(stride, inner.shape, weights) for stride in strides]
-    for axis, length in enumerate(inner.shape):
-        # No carry from one axis of the inner view into the next: then moving in it is moving in what is below.
-        reach = [hop[axis] * (n - 1) for hop, n in zip(hops, shape, strict=True)]
-        low, high = sum(min(r, 0) for r in reach), sum(max(r, 0) for r in reach)
-        if starts[axis] + low < 0 or starts[axis] + high >= length:
-            return _along_one_step(inner, offset, shape, strides)
-    return (
-        at + sum(k * s for k, s in zip(starts, steps, strict=True)),
-        shape,
-        tuple(sum(k * s for k, s in zip(hop, steps, strict=True)) for hop in hops),
-    )
-
-
-def _digits(number: int, shape: Shape, weights: Shape) -> list[int]:
-    digits = []
-    for axis, weight in enumerate(weights):
-        digit = abs(number) // weight if weight else 0
-        if axis:
-            digit %= max(shape[axis], 1)
-        digits.append(digit if number >= 0 else -digit)
-    return digits
+    found = window(inner.shape, contiguous(inner.shape), inner.options["strides"], offset, shape, strides)
+    if found is None:
+        return _along_one_step(inner, offset, shape, strides)
+    return inner.options["offset"] + found[0], shape, found[1]
 
 
 def _along_one_step(inner: Array, offset: int, shape: Shape, strides: Shape) -> tuple[int, Shape, Shape] | None:

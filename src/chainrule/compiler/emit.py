@@ -15,7 +15,8 @@ import numpy.typing as npt
 from chainrule.compiler.groups import REDUCTIONS, Group, GroupWriter, Work, joined, over
 from chainrule.compiler.layout import collapsed, refined, restride, size_of
 from chainrule.compiler.lines import contiguous
-from chainrule.compiler.lowered import LARGE_PRODUCT, Access, Lowering, Node
+from chainrule.compiler.lowered import LARGE_PRODUCT, Lowering
+from chainrule.compiler.nodes import Access, Node
 from chainrule.compiler.schedule import Schedule, Step, Unit, reduced_strides
 from chainrule.errors import InputError
 
@@ -178,8 +179,8 @@ class Emitter:
             node = self.lowered.outputs[output].node
             done = self.schedule.done.get(id(node), [])
             if node.kind == "row" and done and done[0].step is step and self._is_last(step, number):
-                changed = over(work, group, self._at(node)[0], number)
-                if changed is not None and not any(x[0] == "place" and group.at[x[1]][0] in self._gone for x in changed[-1][3]):
+                changed = over(work, group, self._at(node)[0], number, self._gone)
+                if changed is not None:
                     work = changed
                     self._gone.add(number)
                     self.where[id(node)] = (number, 0)

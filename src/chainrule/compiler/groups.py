@@ -232,24 +232,38 @@ def _reads(step: tuple[Any, ...]) -> list[Any]:
     return [step[3]] if step[0] == _REDUCE else []
 
 
-def over(work: list[Work], group: Group, old: int, new: int) -> list[Work] | None:
-    """The work, where what goes to buffer `old` goes to `new` instead, last of all; None if `new` is still read then."""
-    y = next(item[2] for item in work if item[0] == "row" and item[2][0] == "place" and group.at[item[2][1]] == (old, 0))
+def over(work: list[Work], group: Group, old: int, new: int, gone: set[int]) -> list[Work] | None:
+    """The work, where what goes to buffer `old` goes to `new` instead, once that has been read; None where it still is.
+
+    gone: buffers that have been written over; what is computed from those must not move.
+    """
+    at = next(i for i, item in enumerate(work) if item[0] == "row" and item[2][0] == "place" and group.at[item[2][1]] == (old, 0))
+    _, name, y, operands = work[at]
     to = ("place", group.place(new, 0, contiguous(group.dims)))
     if any(buffer == new and place != to[1] for place, (buffer, _) in enumerate(group.at)) or group.types[to[1]] != "n":
         return None
-    writer = next(item for item in work if item[0] == "row" and item[2] == y)
-    others = [item for item in work if item is not writer]
-    if any(y in (item[3] if item[0] == "row" else item[2:]) for item in others):
-        return None  # what follows in the group reads it; it may read the old numbers too
-    return [*others, (*writer[:2], to, writer[3])]
+    before, after = work[:at], work[at + 1 :]
+    if any(to in _operands(item) for item in after):
+        if any(y in _operands(item) for item in after) or any(x[0] == "place" and group.at[x[1]][0] in gone for x in operands):
+            return None
+        before, after = before + after, []  # first what reads the old numbers
+    return [*before, ("row", name, to, operands), *(_with(item, y, to) for item in after)]
+
+
+def _operands(item: Work) -> list[Any]:
+    return list(item[3]) if item[0] == "row" else list(item[2:])
+
+
+def _with(item: Work, old: Any, new: Any) -> Work:
+    """The same work on another operand."""
+    if item[0] == "row":
+        return (*item[:3], [new if x == old else x for x in item[3]])
+    return (*item[:2], *(new if x == old else x for x in item[2:]))
 
 
 def joined(work: list[Work]) -> list[Work]:
     """The same work, where a row takes over one that only it uses, if there is a kernel for both."""
-    uses = Counter(
-        x for item in work for x in (item[3] if item[0] == "row" else item[2:]) if isinstance(x, tuple) and x[0] == "value"
-    )
+    uses = Counter(x for item in work for x in _operands(item) if isinstance(x, tuple) and x[0] == "value")
     made: dict[Any, tuple[Any, ...]] = {}
     gone: set[Any] = set()
     found = []

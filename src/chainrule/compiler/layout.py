@@ -106,6 +106,34 @@ def collapsed(shape: Sequence[int], places: Sequence[Sequence[int]]) -> tuple[Sh
     return tuple(n for (n,) in loops), [tuple(s[i] for i in axes) for s in places]
 
 
+def window(
+    inner: Shape, weights: Shape, steps: Shape, offset: int, shape: Sequence[int], strides: Sequence[int]
+) -> tuple[int, Shape] | None:
+    """Offset and strides of a window on an array in C order, of shape `inner`, when its elements lie `steps` apart instead.
+
+    weights: how far they lie apart in C order. None where a stride carries from one axis into the next.
+    """
+    starts = _digits(offset, inner, weights)
+    hops = [_digits(stride, inner, weights) for stride in strides]
+    for axis, length in enumerate(inner):
+        reach = [hop[axis] * (n - 1) for hop, n in zip(hops, shape, strict=True)]
+        low, high = sum(min(r, 0) for r in reach), sum(max(r, 0) for r in reach)
+        if starts[axis] + low < 0 or starts[axis] + high >= length:
+            return None
+    strides = tuple(sum(k * s for k, s in zip(hop, steps, strict=True)) for hop in hops)
+    return sum(k * s for k, s in zip(starts, steps, strict=True)), strides
+
+
+def _digits(number: int, shape: Shape, weights: Shape) -> list[int]:
+    digits = []
+    for axis, weight in enumerate(weights):
+        digit = abs(number) // weight if weight else 0
+        if axis:
+            digit %= max(shape[axis], 1)
+        digits.append(digit if number >= 0 else -digit)
+    return digits
+
+
 def size_of(shape: Sequence[int]) -> int:
     """The number of elements."""
     return math.prod(shape)

@@ -1,20 +1,20 @@
 """From lines of a program to what the native executor does: `lower`.
 
-A view is nothing to be done: every operand is an `Access`, a strided window on what a `Node` makes. Sums of arrays that are
-zero outside a window (`unview`, `scatter`: what gradients of parts of a parameter vector are) and `concatenate` become one
-node into which its parts are written or added. Imports layout, lines, program, ops and errors.
+A view is nothing to be done: every operand is a strided window on what a node makes. Sums of arrays that are zero outside a
+window (`unview`, `scatter`: what gradients of parts of a parameter vector are) and `concatenate` become one node into which
+its parts are written or added. Imports nodes, turning, layout, lines, program, ops and errors.
 """
 
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from chainrule.compiler.layout import broadcast, distinct, plain, restride, size_of
 from chainrule.compiler.lines import Array, contiguous
+from chainrule.compiler.nodes import Access, Node, Part, Target, everything, for_blas, reads
 from chainrule.compiler.program import Program
+from chainrule.compiler.turning import turn, turn_products
 from chainrule.errors import CompileError
 from chainrule.ops import Op
 
@@ -22,78 +22,6 @@ Shape = tuple[int, ...]
 
 LARGE_PRODUCT = 200_000
 """Multiplications from which a matrix product goes to BLAS."""
-
-
-@dataclass(eq=False, slots=True, repr=False)  # a graph prints every path through it
-class Node:
-    """Something that fills a buffer, in C order.
-
-    kind: "input", "constant", "row" (elementwise, `name` says which), "load" (a copy as numbers), "reduce" (`name`: sum,
-        amax or amin; `axes`), "matmul", "gather", "sums" (`parts` written or added into it, over `inputs[0]`, if there is
-        one, or zeros), "ints", "bools" (conversions; "ints" also of ints).
-    type: "n" numbers of the program's dtype, "i" int64, "b" bool.
-    """
-
-    kind: str
-    shape: Shape
-    inputs: "list[Access]" = field(default_factory=list)
-    name: str = ""
-    type: str = "n"
-    axes: Shape = ()
-    parts: "list[Part]" = field(default_factory=list)
-    data: npt.NDArray[Any] | None = None
-    uses: int = 0
-    target: "Target | None" = None
-
-    @property
-    def size(self) -> int:
-        """The number of elements."""
-        return size_of(self.shape)
-
-
-@dataclass(slots=True)
-class Access:
-    """The elements offset + i * strides[0] + ... of what a node makes."""
-
-    node: Node
-    offset: int
-    shape: Shape
-    strides: Shape
-
-    @property
-    def whole(self) -> bool:
-        """Whether these are all elements of the node, in order."""
-        return self.offset == 0 and size_of(self.shape) == self.node.size and plain(self.shape, self.strides)
-
-
-@dataclass(slots=True)
-class Part:
-    """What is written into a "sums" node at a window, or, where there is an index, added to its rows at those places.
-
-    rows: how many rows there are to add to. The node itself may have been given another shape since.
-    """
-
-    source: Access
-    offset: int
-    strides: Shape
-    adds: bool
-    index: Access | None = None
-    rows: int = 0
-
-
-@dataclass(slots=True)
-class Target:
-    """Where a node writes instead of into a buffer of its own: a window on a "sums" node, for loops over its own shape."""
-
-    node: Node
-    offset: int
-    strides: Shape
-    adds: bool
-
-
-def everything(node: Node) -> Access:
-    """All of a node."""
-    return Access(node, 0, node.shape, contiguous(node.shape))
 
 
 class Lowering:
@@ -311,13 +239,8 @@ class Lowering:
     def _finish(self) -> None:
         """Keep what is needed, count uses, and let parts be written where they belong."""
         self._keep()
-        users: dict[int, list[Access]] = {}
-        for user in self.nodes:
-            for x in reads(user):
-                users.setdefault(id(x.node), []).append(x)
-        for node in self.nodes:
-            if node.kind == "matmul" and len(node.shape) == 2 and node.uses == len(users.get(id(node), [])):
-                _turn(node, list({id(x): x for x in users[id(node)]}.values()))
+        turn(self.nodes, [x.node for x in self.outputs.values()])
+        turn_products(self.nodes, [x.node for x in self.outputs.values()])
         self._without_copies()
         self._keep()
         for node in self.nodes:
@@ -360,43 +283,6 @@ class Lowering:
                 target = _target(node, part)
             if target is not None:
                 maker.target = target
-
-
-def reads(node: Node) -> list[Access]:
-    """All that a node reads."""
-    return [*node.inputs, *(x for part in node.parts for x in (part.source, part.index) if x is not None)]
-
-
-def _turn(node: Node, accesses: list[Access]) -> None:
-    """Compute the transposed product instead, where that is how it is read."""
-    m, n = node.shape
-    turned = [_turned(x, m, n) for x in accesses]
-    if any(x is None for x in turned) or sum(x.whole for x in accesses) >= sum(x.whole for x in turned if x):
-        return
-    node.shape = (n, m)
-    node.inputs = [Access(x.node, x.offset, x.shape[::-1], x.strides[::-1]) for x in reversed(node.inputs)]
-    for x, new in zip(accesses, turned, strict=True):
-        assert new is not None
-        x.offset, x.strides = new.offset, new.strides
-
-
-def _turned(x: Access, m: int, n: int) -> Access | None:
-    """An access to an m by n matrix when that is stored transposed; None where a stride crosses its rows."""
-    row, column = divmod(x.offset, n)
-    strides = []
-    for length, stride in zip(x.shape, x.strides, strict=True):
-        down, right = divmod(stride, n)
-        row, column = row + down * (length - 1), column + right * (length - 1)
-        strides.append(down + right * m)
-    if min(x.strides, default=0) < 0 or row >= m or column >= n:
-        return None
-    return Access(x.node, x.offset // n + x.offset % n * m, x.shape, tuple(strides))
-
-
-def for_blas(shape: Shape, strides: Shape) -> bool:
-    """Whether BLAS can walk through this matrix: its rows or its columns must be contiguous."""
-    (m, n), (rs, cs) = shape, strides
-    return (cs == 1 and (rs >= n or m == 1)) or (rs == 1 and (cs >= m or n == 1))
 
 
 def _target(node: Node, part: Part) -> Target | None:

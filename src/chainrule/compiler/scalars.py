@@ -1,5 +1,6 @@
 """Functions of Values as lines of a program: recorded, and lifted. Imports recording, tape, lift, builder and engine."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -58,41 +59,33 @@ class TracedScalars:
     def attach(self, runner: Runner) -> None:
         """Know the program's buffers."""
         self.runner = runner
-        self.exact = self.builder.dtype == np.float64
-        self.lists = [
-            (nodes, runner.inputs[name], np.zeros(len(nodes))) for name, nodes in self.read.items() if name in runner.inputs
-        ]
-        self.all_reached = bool(self.reached.all())
+        self.lists = [(nodes, runner.inputs[name]) for name, nodes in self.read.items() if name in runner.inputs]
+        self.writes_held = self.writes = math.nan  # engine.data_writes() when the buffers held what the Values do; in this run
+        self.places: Any = slice(None) if self.reached.all() else np.flatnonzero(self.reached)
         self.reached_values = [p for p, reached in zip(self.values, self.reached, strict=True) if reached]
         self.unreached_values = [p for p, reached in zip(self.values, self.reached, strict=True) if not reached]
 
     def load(self, arrays: Sequence[Numbers]) -> None:
         """Before a run: fill the buffers."""
-        for nodes, buffer, exact in self.lists:
-            if self.exact:
+        self.writes = engine.data_writes()
+        if self.writes != self.writes_held:
+            for nodes, buffer in self.lists:
                 engine.read_data(nodes, buffer)
-            else:
-                engine.read_data(nodes, exact)
-                buffer[...] = exact
+        self.writes_held = math.nan  # until the run has ended well
         for k, name, places, length in self.bounds:
             expect_in_range(arrays[k].reshape(-1)[places], f"{name}: take", length)
         for k, x in enumerate(arrays):
             if f"x{k}" in self.runner.inputs:  # an argument may go unused
                 self.runner.feed(f"x{k}", x)
 
-    def deposit(self, names: list[str]) -> None:
-        """After a run: put the gradients into the parameters that a gradient reaches; the others have none."""
-        grads = self._exact(self.runner.outputs[names[0]])
-        engine.write_grads(self.reached_values, grads if self.all_reached else grads[self.reached])
+    def deposit(self, names: list[str], updated: bool) -> None:
+        """After a run: fill the parameters that a gradient reaches, which the others are not; these have no gradient."""
+        grads, data = self.runner.outputs[names[0]], self.runner.inputs[PARAMS]
+        engine.write(self.reached_values, data[self.places] if updated else None, grads[self.places])
+        if engine.data_writes() == self.writes + updated:  # nobody else has written meanwhile
+            self.writes_held = self.writes + updated
         for p in self.unreached_values:
             p.zero_grad()
-
-    def store(self) -> None:
-        """After a run that updated the parameters in the buffers: put them into the parameters."""
-        engine.write_data(self.values, self._exact(self.runner.inputs[PARAMS]))
-
-    def _exact(self, x: Numbers) -> Numbers:
-        return x if self.exact else x.astype(np.float64)
 
     def fits(self) -> bool:
         """Always: a number has no shape that could change."""

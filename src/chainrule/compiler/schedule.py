@@ -10,7 +10,8 @@ from typing import Any
 
 from chainrule.compiler.layout import bounds, refined, restride, size_of
 from chainrule.compiler.lines import contiguous
-from chainrule.compiler.lowered import Access, Lowering, Node, Part, covered
+from chainrule.compiler.lowered import Lowering, covered
+from chainrule.compiler.nodes import Access, Node, Part
 
 Shape = tuple[int, ...]
 

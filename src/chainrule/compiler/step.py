@@ -60,11 +60,8 @@ class Traced(Protocol):
     def load(self, arrays: Sequence[Numbers]) -> None:
         """Before a run: fill the buffers. Raises InputError for indices out of range."""
 
-    def deposit(self, names: list[str]) -> None:
-        """After a run: put the gradients, outputs of these names, into the parameters."""
-
-    def store(self) -> None:
-        """After a run that updated the parameters in the buffers: put them into the parameters."""
+    def deposit(self, names: list[str], updated: bool) -> None:
+        """After a run: put into the parameters the gradients, outputs of these names, and, if updated, their new data."""
 
     def fits(self) -> bool:
         """Whether what the function takes from outside, without being given it, still has its shapes."""
@@ -248,9 +245,8 @@ class Plan:
             traced.explain_failure(arrays)
         if expected is not None and before is not None:
             self._check(expected, [loss, *(outputs[name] for name in self.extras)], before)
-        traced.deposit(self.grads)
+        traced.deposit(self.grads, self.update is not None)
         if self.update is not None:
-            traced.store()
             self.update.judge()
         return loss if traced.single else (loss, *[_result(outputs[name]) for name in self.extras])
 

@@ -129,15 +129,12 @@ class TracedTensors:
             if name in inputs:  # an argument may go unused
                 self.runner.feed(name, x)
 
-    def deposit(self, names: list[str]) -> None:
-        """After a run: put the gradients into the parameters."""
+    def deposit(self, names: list[str], updated: bool) -> None:
+        """After a run: put the gradients into the parameters. Graphs that used those, if updated, are out of date."""
         for p, name in zip(self.tensors, names, strict=True):
             if name:
                 p._grad = self.runner.outputs[name]
-
-    def store(self) -> None:
-        """After a run that updated the parameters in the buffers: graphs that used them are out of date."""
-        for p, name in self.held:
+        for p, name in self.held if updated else ():
             tensor.adopt(p, self.runner.inputs[name])
 
     def fits(self) -> bool:

@@ -662,7 +662,10 @@ static PyObject *get_label(PyObject *self, void *unused) {
     return e && e->label ? Py_NewRef(e->label) : PyUnicode_FromStringAndSize(NULL, 0);
 }
 
+static unsigned long long data_writes; /* how often data of nodes that were there already has been set */
+
 static int set_data(PyObject *self, PyObject *x, void *unused) {
+    data_writes++;
     if (x) return to_double(x, &((Node *)self)->data);
     PyErr_SetString(PyExc_AttributeError, "data cannot be deleted");
     return -1;
@@ -733,12 +736,17 @@ static PyObject *value_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     return self;
 }
 
-static int value_init(PyObject *self, PyObject *args, PyObject *kwargs) {
+static int fill_as_asked(PyObject *self, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"data", "label", "requires_grad", NULL};
     PyObject *data, *label = NULL;
     int requires_grad = 1;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$Op:Value", names, &data, &label, &requires_grad)) return -1;
     return fill((Node *)self, data, label, requires_grad);
+}
+
+static int value_init(PyObject *self, PyObject *args, PyObject *kwargs) {
+    data_writes++; /* perhaps it is called again; for a new node of a subclass it does no harm */
+    return fill_as_asked(self, args, kwargs);
 }
 
 static PyObject *value_vectorcall(PyObject *type, PyObject *const *args, size_t nargsf, PyObject *names) {
@@ -755,7 +763,7 @@ static PyObject *value_vectorcall(PyObject *type, PyObject *const *args, size_t 
         fine = PyDict_SetItem(kwargs, PyTuple_GET_ITEM(names, i), args[n + i]) == 0;
     }
     if (fine) self = (PyObject *)new_node(0.0);
-    if (self && value_init(self, tuple, kwargs) < 0) Py_CLEAR(self);
+    if (self && fill_as_asked(self, tuple, kwargs) < 0) Py_CLEAR(self);
     Py_XDECREF(tuple);
     Py_XDECREF(kwargs);
     return self;
@@ -846,33 +854,65 @@ static PyObject *engine_create(PyObject *module, PyObject *args) {
 
 /* ---- numbers in bulk, for compiled programs ---------------------------------------------------------------------- */
 
-enum { READ_DATA, WRITE_DATA, WRITE_GRADS };
-
-/* Between a list of Values and a buffer of as many float64. */
-static PyObject *in_bulk(PyObject *const *args, Py_ssize_t nargs, int what) {
-    Py_buffer view;
-    if (nargs != 2 || !PyList_Check(args[0])) return PyErr_Format(PyExc_TypeError, "a list of Values and a buffer are expected");
-    if (PyObject_GetBuffer(args[1], &view, PyBUF_FORMAT | PyBUF_C_CONTIGUOUS | (what == READ_DATA ? PyBUF_WRITABLE : 0)) < 0)
-        return NULL;
-    PyObject *values = args[0];
-    Py_ssize_t n = PyList_GET_SIZE(values);
-    int fits = view.len == n * (Py_ssize_t)sizeof(double) && view.format && view.format[0] == 'd' && !view.format[1];
-    for (Py_ssize_t i = 0; fits && i < n; i++) fits = is_value(PyList_GET_ITEM(values, i));
-    double *numbers = view.buf;
-    for (Py_ssize_t i = 0; fits && i < n; i++) {
-        Node *v = (Node *)PyList_GET_ITEM(values, i);
-        if (what == READ_DATA) numbers[i] = v->data;
-        if (what == WRITE_DATA) v->data = numbers[i];
-        if (what == WRITE_GRADS) v->grad = numbers[i], v->has_grad = 1;
-    }
-    PyBuffer_Release(&view);
-    if (!fits) return PyErr_Format(PyExc_TypeError, "a list of Values needs a buffer of as many float64");
-    Py_RETURN_NONE;
+/* The i-th of a list of Values; NULL with an error set when it is none. */
+static inline Node *value_at(PyObject *list, Py_ssize_t i) {
+    PyObject *x = PyList_GET_ITEM(list, i);
+    return (Node *)(is_value(x) ? x : PyErr_Format(PyExc_TypeError, "element %zd is no Value", i));
 }
 
-static PyObject *engine_read_data(PyObject *m, PyObject *const *args, Py_ssize_t n) { return in_bulk(args, n, READ_DATA); }
-static PyObject *engine_write_data(PyObject *m, PyObject *const *args, Py_ssize_t n) { return in_bulk(args, n, WRITE_DATA); }
-static PyObject *engine_write_grads(PyObject *m, PyObject *const *args, Py_ssize_t n) { return in_bulk(args, n, WRITE_GRADS); }
+/* 'd' or 'f': the type of the numbers of a buffer for n Values; 0 with an error set when it does not fit. */
+static char numbers_in(Py_buffer *view, PyObject *buffer, Py_ssize_t n, int flags) {
+    if (PyObject_GetBuffer(buffer, view, PyBUF_FORMAT | PyBUF_C_CONTIGUOUS | flags) < 0) return 0;
+    char type = view->format && !view->format[1] ? view->format[0] : 0;
+    if ((type == 'd' || type == 'f') && view->len == n * view->itemsize) return type;
+    PyBuffer_Release(view);
+    PyErr_Format(PyExc_TypeError, "a list of Values needs a buffer of as many float64 or float32");
+    return 0;
+}
+
+static inline double number_at(const Py_buffer *view, char type, Py_ssize_t i) {
+    return type == 'd' ? ((double *)view->buf)[i] : (double)((float *)view->buf)[i];
+}
+
+/* read_data(values, buffer) */
+static PyObject *engine_read_data(PyObject *m, PyObject *const *args, Py_ssize_t nargs) {
+    Py_buffer view;
+    if (nargs != 2 || !PyList_Check(args[0])) return PyErr_Format(PyExc_TypeError, "a list of Values and a buffer are expected");
+    Py_ssize_t n = PyList_GET_SIZE(args[0]);
+    char type = numbers_in(&view, args[1], n, PyBUF_WRITABLE);
+    int fine = type != 0;
+    for (Py_ssize_t i = 0; fine && i < n; i++) {
+        Node *v = value_at(args[0], i);
+        if (!(fine = v != NULL)) break;
+        if (type == 'd') ((double *)view.buf)[i] = v->data;
+        else ((float *)view.buf)[i] = (float)v->data;
+    }
+    if (type) PyBuffer_Release(&view);
+    return fine ? Py_NewRef(Py_None) : NULL;
+}
+
+/* write(values, data or None, grads or None): both in one pass over the nodes */
+static PyObject *engine_write(PyObject *m, PyObject *const *args, Py_ssize_t nargs) {
+    Py_buffer data, grads;
+    if (nargs != 3 || !PyList_Check(args[0])) return PyErr_Format(PyExc_TypeError, "a list of Values and two buffers are expected");
+    Py_ssize_t n = PyList_GET_SIZE(args[0]);
+    int has_data = args[1] != Py_None, has_grads = args[2] != Py_None;
+    char of_data = has_data ? numbers_in(&data, args[1], n, 0) : 0;
+    char of_grads = has_grads && !PyErr_Occurred() ? numbers_in(&grads, args[2], n, 0) : 0;
+    int fine = !has_data == !of_data && !has_grads == !of_grads;
+    data_writes += has_data;
+    for (Py_ssize_t i = 0; fine && i < n; i++) {
+        Node *v = value_at(args[0], i);
+        if (!(fine = v != NULL)) break;
+        if (of_data) v->data = number_at(&data, of_data, i);
+        if (of_grads) v->grad = number_at(&grads, of_grads, i), v->has_grad = 1;
+    }
+    if (of_data) PyBuffer_Release(&data);
+    if (of_grads) PyBuffer_Release(&grads);
+    return fine ? Py_NewRef(Py_None) : NULL;
+}
+
+static PyObject *engine_data_writes(PyObject *m, PyObject *unused) { return PyLong_FromUnsignedLongLong(data_writes); }
 
 static PyMethodDef functions[] = {
     {"create", engine_create, METH_VARARGS, "Make the type Value, once."},
@@ -883,8 +923,8 @@ static PyMethodDef functions[] = {
     {"backward", engine_backward, METH_O, "Deposit the gradients in the nodes."},
     {"is_recording", engine_is_recording, METH_NOARGS, "Whether this thread records."},
     {"read_data", (PyCFunction)(void (*)(void))engine_read_data, METH_FASTCALL, "Copy the data of Values into a buffer."},
-    {"write_data", (PyCFunction)(void (*)(void))engine_write_data, METH_FASTCALL, "Set the data of Values from a buffer."},
-    {"write_grads", (PyCFunction)(void (*)(void))engine_write_grads, METH_FASTCALL, "Set the gradients of Values from a buffer."},
+    {"write", (PyCFunction)(void (*)(void))engine_write, METH_FASTCALL, "Set data and gradients of Values from buffers."},
+    {"data_writes", engine_data_writes, METH_NOARGS, "A number that changes whenever data is assigned."},
     {"set_recording", engine_set_recording, METH_O, "Switch recording in this thread; returns what it was."},
     {NULL},
 };
