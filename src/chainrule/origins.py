@@ -35,7 +35,7 @@ def _home(package: str) -> str:
     return str(Path(found.origin).resolve().parent) if found and found.origin else package
 
 
-NOT_THE_USER_S = (str(Path(__file__).resolve().parent), _home("numpy"))
+NOT_THE_USER_S = (str(Path(__file__).resolve().parent), _home("numpy"), contextlib.__file__)
 
 
 class Place(NamedTuple):

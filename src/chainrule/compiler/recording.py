@@ -42,7 +42,7 @@ class Recorded:
     ) -> None:
         self.known = known
         self.tracing = Tracing(known, whole, tolerant)
-        with self.tracing:
+        with self.tracing.active():
             returned = run()
         self.single = not isinstance(returned, tuple)
         self.outputs = [Output(k, x) for k, x in enumerate(returned if isinstance(returned, tuple) else (returned,))]

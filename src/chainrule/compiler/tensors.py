@@ -14,7 +14,7 @@ from chainrule import engine, tensor
 from chainrule.compiler.builder import Builder
 from chainrule.compiler.executors import Runner, expect_in_range
 from chainrule.compiler.lines import Array, places
-from chainrule.compiler.watching import FIRST, Watching
+from chainrule.compiler.watching import FIRST, watching
 from chainrule.engine import inputs_first
 from chainrule.errors import CompileError, InputError
 from chainrule.ops import Op
@@ -167,9 +167,9 @@ class Recorded:
         self.given = [_tensor(k, x) for k, x in enumerate(arrays)]
         self.params = params
         writes = tensor._writes
-        with Watching(params, self.given) as watching:
+        with watching(params, self.given) as notes:
             returned = function(*self.given)
-        self.places, self.inside, self.indices = watching.places, watching.inside, watching.indices
+        self.places, self.inside, self.indices = notes.places, notes.inside, notes.indices
         if tensor._writes != writes:
             raise CompileError(
                 "the function assigns the data of a tensor (running statistics of a BatchNorm1d in training?), which a program "

@@ -5,20 +5,22 @@ the user's code that asked for it. And numbers that depend on what the program c
 comparison of Values, give a `Reading`, which computes on like a number and is a part of the program, without gradient. What
 cannot be a part of it, a branch on such a number or its way into foreign code, is a CompileError that names the line.
 
-    with Tracing(parameters) as tracing:
+    tracing = Tracing(parameters)
+    with tracing.active():
         loss = function()
 
 Left out on purpose: operators that a subclass of Value defines itself. Imports engine, ops, origins and errors.
 """
 
 import builtins
+import contextlib
 import math
 import numbers
 import operator
 import sys
 import threading
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -255,20 +257,14 @@ class Tracing:
         self.places[node] = place
         return node
 
-    def __enter__(self) -> Self:
+    @contextlib.contextmanager
+    def active(self) -> Iterator[None]:
+        """Within it, this thread is traced. Not the object's own `with`, for the sake of `patched`."""
         if _active.tracing is not None:
             raise CompileError(
                 f"{place_of(sys._getframe(1))}: a compiled function is called inside of one that is being compiled; call the "
                 "plain function there"
             )
-        self._while_active = self._activity()
-        next(self._while_active)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._while_active.close()
-
-    def _activity(self) -> Generator[None, None, None]:
         with self._only_one:
             before = engine._set_recording(True)  # also for a call within no_grad()
             try:

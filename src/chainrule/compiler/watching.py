@@ -1,4 +1,4 @@
-"""Running a function of Tensors once to see what it does: `Watching` notes every Tensor that is made, and where.
+"""Running a function of Tensors once to see what it does: `watching` notes every Tensor that is made, and where.
 
 While it is active, in its own thread only, every operation on Tensors is recorded, also those that no gradient goes through.
 What depends on the parameters, on the arguments or on other Tensors from outside of the function cannot leave the graph:
@@ -6,16 +6,17 @@ What depends on the parameters, on the arguments or on other Tensors from outsid
 the number of the first run for ever. Comparisons, `max(dim)`, `argmax(dim)` and `detach()` of such a Tensor are operations
 of the program.
 
-    with Watching(parameters, arguments) as watching:
+    with watching(parameters, arguments) as notes:
         loss = function(*arguments)
 
 Imports lines, trace, and of the core engine, errors, ops, origins and tensor.
 """
 
+import contextlib
 import sys
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import Any, Self, cast
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, cast
 
 import numpy as np
 
@@ -60,6 +61,24 @@ class _Active(threading.local):
 _active = _Active()
 
 
+@contextlib.contextmanager
+def watching(params: Iterable[Tensor], given: Iterable[Tensor]) -> Iterator["Watching"]:
+    """Within it, what this thread does with Tensors is noted; see `Watching`. Not a class, for the sake of `patched`."""
+    if _active.watching is not None:
+        raise CompileError(
+            f"{_here()}: a compiled function is called inside of one that is being compiled; call the plain function there"
+        )
+    notes = Watching(params, given)
+    before = engine._set_recording(True)  # also for a call within no_grad()
+    try:
+        with patched(notes.changes()):
+            _active.watching = notes
+            yield notes
+    finally:
+        _active.watching = None
+        engine._set_recording(before)
+
+
 class Watching:
     """Notes the Tensors that are made while it is active.
 
@@ -76,35 +95,14 @@ class Watching:
         self.inside: set[Any] = set()
         self.indices: dict[Any, None] = {}
 
-    def __enter__(self) -> Self:
-        if _active.watching is not None:
-            raise CompileError(
-                f"{_here()}: a compiled function is called inside of one that is being compiled; call the plain function there"
-            )
-        self._while_active = self._activity()
-        next(self._while_active)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._while_active.close()
-
-    def _activity(self) -> Generator[None, None, None]:
-        before = engine._set_recording(True)  # also for a call within no_grad()
-        try:
-            with patched(self._changes()):
-                _active.watching = self
-                yield
-        finally:
-            _active.watching = None
-            engine._set_recording(before)
-
     def _mine(self, *xs: Any) -> bool:
         """Whether this thread is watched, and some of these Tensors depend on what comes from outside."""
         return _active.watching is self and any(isinstance(x, Tensor) and x not in self.inside for x in xs)
 
     # ---- results
 
-    def _changes(self) -> Iterator[tuple[Any, str, Any]]:
+    def changes(self) -> Iterator[tuple[Any, str, Any]]:
+        """What takes the place of what, for `patched`."""
         yield tensor, "_make", self._making(tensor._make)
         yield tensor, "_node", self._noting(tensor._node)
         yield Tensor, "__init__", self._starting(vars(Tensor)["__init__"])
