@@ -20,7 +20,7 @@ import operator
 import sys
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -210,6 +210,37 @@ def _columns(entries: list[Any], place: Place) -> Any:
     return tuple(x.node if isinstance(x, Reading) else x if isinstance(x, Node) else Value(x) for x in entries)
 
 
+class _Entries:
+    """What a table held when it was looked at, to be compared by identity: a list may have changed in place since."""
+
+    __slots__ = ("items", "rows")
+
+    def __init__(self, table: Any) -> None:
+        self.items = table.copy() if isinstance(table, np.ndarray) else list(table)
+        nested = not isinstance(table, np.ndarray) and self.items and isinstance(self.items[0], (list, tuple, np.ndarray))
+        self.rows = [_Entries(row) for row in self.items] if nested else []
+
+    def same_as(self, table: Any) -> bool:
+        """Whether a table holds the very same objects still; an array of numbers, the same numbers."""
+        if isinstance(table, np.ndarray):
+            if table.shape != self.items.shape:
+                return False
+            if table.dtype != object:
+                return table.tobytes() == self.items.tobytes()
+            return all(map(operator.is_, table.ravel().tolist(), self.items.ravel().tolist()))
+        if len(table) != len(self.items) or not all(map(operator.is_, table, self.items)):
+            return False
+        return all(row.same_as(now) for row, now in zip(self.rows, table, strict=True)) if self.rows else True
+
+
+class _Table(NamedTuple):
+    """A table that `take` was given: kept alive, for it is known by its id, with what it held and the nodes of that."""
+
+    table: Any
+    entries: _Entries
+    columns: Any
+
+
 class Tracing:
     """Notes the Values that are made while it is active.
 
@@ -228,7 +259,7 @@ class Tracing:
         self.places: dict[Any, tuple[str, int]] = {}
         self.taken: dict[Any, tuple[Any, ...]] = {}
         self.met: dict[Any, None] = {}
-        self._tables: dict[int, tuple[Any, Any]] = {}
+        self._tables: dict[int, _Table] = {}
 
     def place(self, node: Node) -> Place | None:
         """Where a node was made."""
@@ -240,14 +271,14 @@ class Tracing:
         leaf = self.known.get(i)
         if leaf is None or leaf.array not in self.whole:
             raise InputError(f"{place_of(sys._getframe(1))}: {_NO_INDEX}")
-        kept = self._tables.get(id(table))
-        if kept is None or len(kept[0]) != len(table):
-            kept = self._tables[id(table)] = table, _columns(list(table), place_of(sys._getframe(1)))
         place = place_of(sys._getframe(1))
+        kept = self._tables.get(id(table))
+        if kept is None or not kept.entries.same_as(table):
+            kept = self._tables[id(table)] = _Table(table, _Entries(table), _columns(list(table), place))
         at = int(_number(i))
         if not 0 <= at < len(table):
             raise InputError(f"{place}: take: index {at} is out of range for a table of {len(table)}")
-        return self._chosen(kept[1], i, at, place)
+        return self._chosen(kept.columns, i, at, place)
 
     def _chosen(self, columns: Any, i: Any, at: int, place: Place) -> Any:
         if isinstance(columns, list):
