@@ -87,6 +87,48 @@ def test_functions_read_captured_values_anew():
     assert f(1.0) == 3.0
 
 
+def test_what_was_computed_from_a_parameter_before_the_call_is_refused():
+    """The program computed it anew from the parameter, where the function reads what it was: 75 instead of 30."""
+    w = Value(2.0)
+    w2, kept = w * 3.0, []
+
+    def remembering(x):
+        kept.append(w * x[0])
+        return kept[0] * w
+
+    table = [w2, w2 + 1.0]
+    losses = [
+        (lambda x: w2 * w * x[0], 0),
+        (lambda x: w * chainrule.take(table, 0), 0),
+        (lambda x: w2.data * w, 0),
+        (remembering, 2),
+        (lambda x: w2, None),
+    ]
+    for loss, at in losses:
+        with pytest.raises(CompileError, match=r"before the call.*compute it inside of the function") as caught:
+            chainrule.compile(loss, [w])(np.array([1.0]))
+        line = "the function" if at is None else f"test_compiler_semantics.py:{loss.__code__.co_firstlineno + at}"
+        assert f"{line}: a Value is used" in str(caught.value)
+
+
+def test_what_was_computed_from_others_before_the_call_is_a_captured_number():
+    w, c = Value(2.0), Value(5.0)
+    c2 = (c * 3.0).tanh() + c
+
+    def loss(x):
+        return w * c2 * x[0] + c * w + w * (c2.data > 4)
+
+    step = chainrule.compile(loss, [w])
+    step(np.array([1.0]))
+    w.data, c.data = 5.0, 7.0  # c2 is as it was, for the function too
+    assert compiled(step, [w], np.array([1.0])) == plain(loss, [w], [1.0])
+    c2 = c * 1.5
+    f = chainrule.compile(lambda x: c2 * x)
+    assert f(2.0) == 21.0
+    c.data = 1.0
+    assert f(2.0) == 21.0
+
+
 def test_extra_outputs_are_the_caller_s_own():
     w, u = Value(1.0), Value(2.0)
     step = chainrule.compile(lambda x: (w * u, [w, u], x), [w, u])

@@ -1,8 +1,9 @@
 """A function run to see what it does: `recorded`, which gives its nodes as a tape, and the Values it reads from outside.
 
 It is run twice, because what differs then is no program: a random choice, a counter. And a leaf that both runs meet was
-there before: such *captured* Values are inputs of the program, read anew in every call. Where the function looks at the
-number of one (`.data`, a comparison), it is run again with those known, so that looking at them is a part of the program.
+there before: such *captured* Values are inputs of the program, read anew in every call. So are results that both runs meet:
+they were computed before the call, and a program computes them no more than the function does. Where the function looks at
+the number of a leaf (`.data`, a comparison), it is run again with those known, so that looking is a part of the program.
 
 Imports trace, tape, engine, origins and errors.
 """
@@ -46,8 +47,12 @@ class Recorded:
             returned = run()
         self.single = not isinstance(returned, tuple)
         self.outputs = [Output(k, x) for k, x in enumerate(returned if isinstance(returned, tuple) else (returned,))]
+        self.write({})
+
+    def write(self, outside: Mapping[Any, Leaf]) -> None:
+        """Make the tape, on which these other nodes are leaves too."""
         nodes = [node for output in self.outputs for node in output.nodes]
-        self.tape = Tape(nodes, known, self.tracing.taken)
+        self.tape = Tape(nodes, {**self.known, **outside}, self.tracing.taken)
 
     def made(self) -> npt.NDArray[Any]:
         """For each node of the tape, when it was made."""
@@ -104,16 +109,59 @@ def recorded(
         for seed in range(DRAWS):
             with _seeded(seed):
                 _expect_same(one, Recorded(run, known, whole, tolerant))
+    before_it = _made_before(one, two)
+    places = {node: Leaf(CAPTURED, i) for i, node in enumerate(before_it)}
+    if before_it:
+        one.write(places)
+        two.write(places)
     again = two.leaves()
-    captured = [leaf for leaf in one.leaves() if leaf in again]
-    places = {leaf: Leaf(CAPTURED, i) for i, leaf in enumerate(captured)}
+    captured = before_it + [leaf for leaf in one.leaves() if leaf in again]
+    places |= {leaf: Leaf(CAPTURED, i) for i, leaf in enumerate(captured)}
     if any(leaf in one.tracing.met for leaf in captured):
         one, two = (Recorded(run, {**known, **places}, whole, tolerant) for _ in range(2))
     else:
         for recording in (one, two):
-            recording.tape.leaves |= {recording.tape.number[leaf]: place for leaf, place in places.items()}
+            recording.tape.leaves |= {recording.tape.number[leaf]: places[leaf] for leaf in captured}
     _expect_same(one, two)
     return one, captured
+
+
+def _made_before(one: Recorded, two: Recorded) -> list[Any]:
+    """The results that both runs met, and so neither made; of those, the ones that the function uses.
+
+    Raises CompileError, naming the line, where such a result depends on a parameter: the gradient would have to pass through
+    what is computed no more.
+    """
+    tape = two.tape
+    unnoted = tape.number.keys() - two.tracing.places.keys()
+    found = {node for node in unnoted if node.op is not None and node in one.tape.number}
+    if not found:
+        return []
+    number, inputs = one.tape.number, one.tape.inputs
+    nodes = list(number)
+    read = {x for node, at in number.items() if node not in found for x in inputs[at]}
+    read |= {number[node] for output in one.outputs for node in output.nodes}
+    used = [at for at in sorted(read) if nodes[at] in found]
+    for at in used:
+        if _depends(nodes[at], one.known):
+            raise CompileError(
+                f"{_place_of_use(one, at) or 'the function'}: a Value is used that was computed from a parameter before the call; "
+                "a program would not follow the parameter through it: compute it inside of the function"
+            )
+    return [nodes[at] for at in used]
+
+
+def _depends(node: Any, known: Mapping[Any, Leaf]) -> bool:
+    """Whether a node is computed from one of these."""
+    seen, stack = {node}, [node]
+    while stack:
+        for x in stack.pop().inputs:
+            if x in known:
+                return True
+            if x not in seen:
+                seen.add(x)
+                stack.append(x)
+    return False
 
 
 @contextlib.contextmanager
@@ -151,10 +199,12 @@ def _same_leaf(a: Any, b: Any) -> bool:
 
 def _place_near(recording: Recorded, at: int) -> Place | None:
     """Where node number `at` was made or, when it is a leaf, used."""
+    nodes = list(recording.tape.number)  # which may be fewer, where another run made more
+    return (recording.tracing.place(nodes[at]) if at < len(nodes) else None) or _place_of_use(recording, at)
+
+
+def _place_of_use(recording: Recorded, at: int) -> Place | None:
+    """Where node number `at` is first used."""
     nodes = list(recording.tape.number)
-    for i in range(at, len(nodes)):
-        if i == at or at in recording.tape.inputs[i]:
-            place = recording.tracing.place(nodes[i])
-            if place is not None:
-                return place
-    return None
+    places = (recording.tracing.place(nodes[i]) for i in range(at + 1, len(nodes)) if at in recording.tape.inputs[i])
+    return next((place for place in places if place is not None), None)

@@ -22,7 +22,8 @@ class Leaf(NamedTuple):
 class Tape:
     """The nodes below some roots.
 
-    taken: what `take` gave, with its index and table.
+    known: nodes that are elements of a named array, whatever they were computed from. taken: what `take` gave, with its
+        index and table.
     ops: the row of each node; None for a leaf. inputs: their numbers. leaves: for each leaf a Leaf, or the number of a
     constant. number: from node to its number here.
     """
@@ -52,7 +53,7 @@ class Tape:
                     stack.append(node)
                     stack.append(None)
                     stack.extend(taken[node][::-1])
-                elif node.op is None:
+                elif node.op is None or node in known:
                     number[node] = at = len(ops)
                     self.leaves[at] = known.get(node, node.data)
                     ops.append(None)
