@@ -563,3 +563,38 @@ def test_a_program_that_does_not_follow_leaves_the_parameters(executor):
         step()
     np.testing.assert_array_equal(W.data, before)
     assert optimizer.state_dict() == memory
+
+
+def test_gradients_inside_of_a_loss_follow_in_every_call():
+    """The check of the second call ran the function without recording, where there are no gradients to ask for."""
+    w, c = Value(2.0), Value(3.0)
+
+    def loss(x):
+        y = w * w * x[0] * c
+        return y + engine.gradients(y, w, create_graph=True)[w] ** 2
+
+    def by_argument(x):
+        y = (w * x[0]).tanh()
+        return engine.gradients(y, x[0], create_graph=True)[x[0]] ** 2
+
+    for each in (loss, by_argument):
+        step = chainrule.compile(each, [w])
+        for x in (1.0, 2.0, 0.5):
+            found, expected = compiled(step, [w], np.array([x])), plain(each, [w], [Value(x)])
+            assert [found[0], *found[1]] == pytest.approx([expected[0], *expected[1]])
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_failure_is_explained_under_no_grad_too(inside):
+    w = Value(2.0)
+
+    def loss(x):
+        y = w * w * x[0]
+        return (y * engine.gradients(y, w, create_graph=True)[w] if inside else y).sqrt()
+
+    step = chainrule.compile(loss, [w])
+    step(np.array([1.0]))
+    with engine.no_grad():
+        with pytest.raises(ChainruleError, match="does not exist"):
+            step(np.array([0.0]))
+        assert not engine._is_recording()

@@ -1,7 +1,8 @@
 """Functions of Values as lines of a program: recorded, and lifted. Imports recording, tape, lift, builder and engine."""
 
+import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from chainrule.compiler.lift import Lifter
 from chainrule.compiler.recording import CAPTURED, recorded
 from chainrule.compiler.tape import Leaf, Tape
 from chainrule.engine import Node, Value
-from chainrule.errors import CompileError
+from chainrule.errors import CompileError, GraphError
 
 PARAMS = "params"
 
@@ -93,14 +94,28 @@ class TracedScalars:
 
     def plain(self, arrays: Sequence[Numbers]) -> list[Any]:
         """What the function returns when it is not compiled."""
-        with engine.no_grad():
-            returned = self.function(*[_nested(x.tolist(), x.dtype.kind) for x in arrays])
+        with _recording():
+            returned = self.function(*[_nested(x.tolist(), x.dtype.kind, True) for x in arrays])
         return [_numbers(x) for x in (returned if isinstance(returned, tuple) else (returned,))]
 
     def explain_failure(self, arrays: Sequence[Numbers]) -> None:
         """A number was not finite: raise what the plain engine raises, if it does, for it names the place."""
-        returned = self.function(*[_nested(x.tolist(), x.dtype.kind) for x in arrays])
-        engine.gradients(returned[0] if isinstance(returned, tuple) else returned)
+        with _recording():
+            try:
+                returned = self.function(*[_nested(x.tolist(), x.dtype.kind, False) for x in arrays])
+            except GraphError:  # it asks for gradients by its arguments
+                returned = self.function(*[_nested(x.tolist(), x.dtype.kind, True) for x in arrays])
+            engine.gradients(returned[0] if isinstance(returned, tuple) else returned)
+
+
+@contextlib.contextmanager
+def _recording() -> Iterator[None]:
+    """What the function computes is recorded, as in the trace, whatever the caller has chosen: it may ask for gradients."""
+    before = engine._set_recording(True)
+    try:
+        yield
+    finally:
+        engine._set_recording(before)
 
 
 def _is_whole(x: Numbers) -> bool:
@@ -139,10 +154,10 @@ def _reached(tape: Tape, loss: int, count: int) -> npt.NDArray[np.bool_]:
     return reached
 
 
-def _nested(x: Any, kind: str) -> Any:
+def _nested(x: Any, kind: str, requires_grad: bool) -> Any:
     if isinstance(x, list):
-        return [_nested(each, kind) for each in x]
-    return x if kind in "iu" else Value(x, requires_grad=False)
+        return [_nested(each, kind, requires_grad) for each in x]
+    return x if kind in "iu" else Value(x, requires_grad=requires_grad)
 
 
 def _numbers(x: Any) -> Any:
