@@ -10,10 +10,11 @@
 >>> round(step(np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0, 6.0])), 4), round(w.grad, 4)
 (10.5, -14.0)
 
-Read it in this order: lines.py and builder.py (array programs), program.py, listing.py and stored.py (differentiating,
-printing and storing them), trace.py, recording.py and tape.py (what a function does), lift.py and affine.py (the loops in
-it), step.py and function.py (what is called), reference.py (running a program). The native executor is native.py, which
-plans by lowered.py, turning.py, schedule.py, groups.py and emit.py. Imports the core only.
+Read it in this order: lines.py and builder.py (array programs), program.py, listing.py, stored.py and soundness.py
+(differentiating, printing, storing and checking them), trace.py, recording.py and tape.py (what a function of scalars does),
+lift.py and affine.py (the loops in it), watching.py and tensors.py (what a function of Tensors does), step.py and function.py
+(what is called), reference.py (running a program). The native executor is native.py, which plans by lowered.py, turning.py,
+schedule.py, groups.py and emit.py. Imports the core only.
 """
 
 from chainrule.compiler.api import compile  # noqa: A004 - what it is called everywhere

@@ -7,7 +7,7 @@ of what it makes. builder.py makes lines.
 elements of an array in C order. Reshaping, transposing, slicing, repeating and reversing are its special cases, and
 `unview` is what it pulls back. `gather` reads rows at any places, and `scatter` is what that pulls back.
 
-Left out on purpose: devices, control flow, and shapes that depend on data. Imports ops and tensor.
+Left out on purpose: devices, control flow, and shapes that depend on data. Imports ops, arrays and errors.
 """
 
 import math
@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from chainrule import ops
 from chainrule.arrays import ArrayMath
+from chainrule.errors import CompileError
 from chainrule.ops import ARRAY_TABLE, ArrayOp, Op
 
 Shape = tuple[int, ...]
@@ -36,10 +37,19 @@ def places(offset: int, shape: Shape, strides: Shape) -> npt.NDArray[np.int64]:
     return at
 
 
+def reach(offset: int, shape: Shape, strides: Shape) -> tuple[int, int]:
+    """The first and the last element that a view of at least one element reads."""
+    moves = [(length - 1) * stride for length, stride in zip(shape, strides, strict=True)]
+    return offset + sum(min(move, 0) for move in moves), offset + sum(max(move, 0) for move in moves)
+
+
 def _view(x: Any, offset: int, shape: Shape, strides: Shape) -> Any:
     flat = np.ascontiguousarray(x).reshape(-1)
     if 0 in shape:
         return np.zeros(shape, flat.dtype)
+    low, high = reach(offset, shape, strides)
+    if low < 0 or high >= flat.size:  # as_strided would read whatever memory holds
+        raise CompileError(f"a view reads elements {low} to {high} of an array of {flat.size}")
     steps = tuple(stride * flat.itemsize for stride in strides)
     return np.lib.stride_tricks.as_strided(flat[offset:], shape, steps, writeable=False)
 

@@ -145,8 +145,8 @@ def _made_before(one: Recorded, two: Recorded) -> list[Any]:
     for at in used:
         if _depends(nodes[at], one.known):
             raise CompileError(
-                f"{_place_of_use(one, at) or 'the function'}: a Value is used that was computed from a parameter before the call; "
-                "a program would not follow the parameter through it: compute it inside of the function"
+                f"{_place_of_use(one, at) or 'the function'}: a Value is used that was computed from a parameter before the "
+                "call; a program would not follow the parameter through it: compute it inside of the function"
             )
     return [nodes[at] for at in used]
 

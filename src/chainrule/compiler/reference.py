@@ -1,6 +1,6 @@
 """The reference executor: every line of a program by NumPy, one after the other; plain, and what all others must agree with.
 
-Imports lines and program.
+Imports lines, program and errors.
 """
 
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ import numpy as np
 
 from chainrule.compiler.lines import Array, NumberMath
 from chainrule.compiler.program import Program
+from chainrule.errors import InputError
 
 
 class Executable:
@@ -26,11 +27,19 @@ class Executable:
         self.outputs: dict[str, Any] = {name: np.zeros(x.shape, x.dtype) for name, x in program.outputs.items()}
 
     def bind(self, name: str, array: Any) -> None:
-        """Read an input from this array from now on."""
+        """Read an input from this array from now on. InputError when the array is not of its shape and dtype."""
+        self._expect_fits(name, array)
         self.inputs[name] = array
 
+    def _expect_fits(self, name: str, array: Any) -> None:
+        old = self.inputs.get(name)
+        if old is None:
+            raise InputError(f"the program has no input {name!r}; it has {', '.join(self.inputs) or 'none'}")
+        if array.shape != old.shape or array.dtype != old.dtype:
+            raise InputError(f"input {name!r} is {old.dtype} of shape {old.shape}, not {array.dtype} of shape {array.shape}")
+
     def execute(self) -> None:
-        """Compute the outputs of these inputs.
+        """Compute the outputs of these inputs; InputError for an index that lies outside of what it points into.
 
         A number that leaves the domain of an operation becomes NaN or infinity, as in every executor; the caller judges.
         """
@@ -44,9 +53,13 @@ class Executable:
             self.inputs[name][...] = self.outputs[output]
 
     def run(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Copies of the outputs for these inputs, by name."""
-        for name in self.inputs:
-            self.inputs[name] = np.asarray(given[name], dtype=self.inputs[name].dtype)
+        """Copies of the outputs for these inputs, by name. InputError when one is missing or has another shape."""
+        for name, old in self.inputs.items():
+            if name not in given:
+                raise InputError(f"the input {name!r} is missing")
+            array = np.asarray(given[name], dtype=old.dtype)
+            self._expect_fits(name, array)
+            self.inputs[name] = array
         self.execute()
         return {name: array.copy() for name, array in self.outputs.items()}
 
@@ -55,5 +68,8 @@ class Executable:
             return line.data
         if line.op is None:
             return self.inputs[line.name]
-        y = line.op.forward(NumberMath, *(numbers[x] for x in line.inputs), **line.options)
+        try:
+            y = line.op.forward(NumberMath, *(numbers[x] for x in line.inputs), **line.options)
+        except IndexError as error:
+            raise InputError(f"{line.op.name}: {error}") from None
         return y if getattr(y, "dtype", None) == line.dtype else np.asarray(y, line.dtype)
