@@ -21,7 +21,6 @@ import itertools
 import json
 import os
 import random
-import re
 import sys
 import time
 import timeit
@@ -662,8 +661,8 @@ class Worker:
     def size(self, program: str) -> dict[str, int]:
         """How many scalar operations a compiled program stands for, and how many array operations it has without and with
         gradients and update."""
-        found = re.findall(r"[\d,]+", self._made[program][0].compiled.explain().partition("\n")[0])
-        return dict(zip(("scalar", "forward", "all"), (int(each.replace(",", "")) for each in found), strict=True))
+        counts = self._made[program][0].compiled.counts
+        return {"scalar": counts.operations, "forward": counts.forward, "all": counts.whole}
 
     def engine(self) -> str:
         """Which engine runs what is not compiled."""

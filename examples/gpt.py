@@ -139,7 +139,7 @@ def main():
             ms, start = (time.perf_counter() - start) / len(losses) * 1000, time.perf_counter()
             print(f"step {k}: loss {sum(losses) / len(losses):.4f}, {ms:.2f} ms a step", flush=True)
             losses = []
-    print("the last step:", "as it stands" if options.plain else step.explain().partition("\n")[0].rstrip(":"))
+    print("the last step:", "as it stands" if options.plain else step.counts)
     print(*(sample(model, letters, rng) for _ in range(options.samples)), sep="\n")
 
 

@@ -506,3 +506,48 @@ def test_a_program_without_loops_grows_linearly():
 
     short, middle, long = chain(50), chain(100), chain(200)
     assert long - middle <= 2 * (middle - short) + 4
+
+
+# ---- what stopped it -------------------------------------------------------------------------------------------------
+
+
+def test_a_recurrence_says_why_it_stays_single_operations():
+    w = Value(0.9)
+
+    def loss(x):
+        y = x[0]
+        for _ in range(50):
+            y = y * w
+            y = (y + 0.1).tanh()
+        return y * y
+
+    step = compiled(loss, [w], np.array([1.0]))
+    assert step.counts.operations == step.counts.forward == 151
+    first = loss.__code__.co_firstlineno
+    lines = ", ".join(f"test_compiler_lift.py:{first + k}" for k in (3, 4, 5))
+    assert step.explain().endswith(
+        f"\n{lines}: 151 operations stay single ones, for each needs the result of one before it, in chains of up to 151"
+    )
+
+
+def test_operations_of_which_no_two_are_alike_say_so():
+    a, b, c, d = params = [Value(0.3 * k + 0.2) for k in range(4)]
+
+    def loss():
+        y = (a * b).tanh() + (b * c * d).exp() - (a / c).sin() * (d**2 + b / 3).cos() + (a + b * c).sqrt()
+        return y * (a * d).sigmoid() + ((c * d) ** 3).log() / (b + 2) + (a - 1) ** 4
+
+    text = compiled(loss, params).explain()
+    assert "operations stay single ones, for no others compute the same from the same kind of operands" in text
+    assert "needs the result" not in text
+
+
+def test_what_was_lifted_needs_no_reason():
+    w, v = [Value(0.1 * k) for k in range(5)], Value(0.3)
+    step = compiled(
+        lambda X: sum((sum(a * x for a, x in zip(w, row, strict=True)) * v).tanh() ** 2 for row in X), [*w, v], np.ones((9, 5))
+    )
+    assert step.counts == (126, "scalar", step.counts.forward, step.counts.whole)
+    assert step.counts.forward < 10 < step.counts.whole
+    assert step.explain().startswith(f"{step.counts}.\n")
+    assert "single" not in step.explain()

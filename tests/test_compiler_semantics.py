@@ -11,6 +11,7 @@ import pytest
 
 import chainrule
 from chainrule import ChainruleError, Value, engine, optim
+from chainrule.compiler import native
 from chainrule.compiler.builder import Builder
 from chainrule.compiler.executors import EXECUTORS
 from chainrule.errors import CompileError, InputError
@@ -598,3 +599,15 @@ def test_a_failure_is_explained_under_no_grad_too(inside):
         with pytest.raises(ChainruleError, match="does not exist"):
             step(np.array([0.0]))
         assert not engine._is_recording()
+
+
+@pytest.mark.skipif(not native.available(), reason="NumPy is what there is")
+def test_a_warning_says_why_numpy_runs_a_program_of_the_default_executor():
+    W, X = Tensor(np.ones((3, 2), np.float32), requires_grad=True), Tensor(np.ones((2, 3)))
+    step = chainrule.compile(lambda: (X @ W).sum(), [W])
+    with pytest.warns(RuntimeWarning, match="run by NumPy, slowly, .* not in float32 and float64") as caught:
+        step()
+    assert [each.filename for each in caught] == [__file__]
+    step()  # once for a plan: warnings are errors here
+    assert "run by NumPy, slowly" in step.explain()
+    chainrule.compile(lambda: (X @ W).sum(), [W], executor="numpy")()  # who asks for NumPy is not warned

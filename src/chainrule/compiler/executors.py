@@ -1,5 +1,10 @@
-"""Which executor runs a program, and how it is fed: `Runner`. Imports program, builder, reference and native."""
+"""Which executor runs a program, and how it is fed: `Runner`.
 
+Imports program, builder, reference, native, origins and errors.
+"""
+
+import sys
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +15,7 @@ from chainrule.compiler import native, reference
 from chainrule.compiler.builder import Builder
 from chainrule.compiler.program import Program
 from chainrule.errors import CompileError, InputError, did_you_mean
+from chainrule.origins import NOT_THE_USER_S
 
 NAMES = ("native", "numpy")
 EXECUTORS = NAMES if native.available() else NAMES[1:]  # those that this machine has
@@ -21,7 +27,7 @@ class Runner:
 
     program: as it was built; it is expanded here. carry: from the name of an output to that of the input that takes its
         value at the end of every run.
-    executor: "native", "numpy", or "" for the best there is.
+    executor: "native", "numpy", or "" for the best there is. A RuntimeWarning says why that is not the native one.
 
     name: the executor that runs it. why: when that is not the native one, and it was not asked for, the reason.
     inputs, outputs: the arrays that a run reads and writes, by name. execute: runs once.
@@ -38,6 +44,8 @@ class Runner:
                 if executor:
                     raise
                 self.name, self.why = "numpy", str(error)
+                if native.available():  # on a machine without, that is told when it is installed, and by `chainrule info`
+                    warn(f"a compiled function is run by NumPy, slowly, for the native executor refuses it: {error}")
         self._made = made or reference.Executable(expanded, carry=carry)
         self._bound: set[str] = set()
         self.inputs: dict[str, npt.NDArray[Any]] = self._made.inputs
@@ -56,6 +64,14 @@ class Runner:
             self._made.bind(name, np.empty(own.shape, own.dtype))
             self._bound.discard(name)
         self.inputs[name][...] = x
+
+
+def warn(sentence: str) -> None:
+    """A RuntimeWarning at the line of the user's code that is running."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(NOT_THE_USER_S):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(sentence, RuntimeWarning, stacklevel=level)
 
 
 def as_numbers(name: str, x: Any) -> npt.NDArray[Any]:

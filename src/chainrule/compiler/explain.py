@@ -1,6 +1,7 @@
-"""What a compiler found, in words: `Explanation`. Imports lines, listing and program."""
+"""What a compiler found, in words and numbers: `Explanation`, `Counts`. Imports lines, listing and program."""
 
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from chainrule.compiler.executors import Runner
 from chainrule.compiler.lines import VIEW, Array
@@ -8,11 +9,31 @@ from chainrule.compiler.listing import Printed, listing
 from chainrule.compiler.program import Program
 
 
+class Counts(NamedTuple):
+    """How many operations of the function became how many on arrays.
+
+    operations: of the function, each of which is `of` "scalar" or "tensor". forward: operations on arrays that do the same.
+    whole: those with gradients, and update.
+
+    >>> print(Counts(136, "scalar", 8, 24))
+    136 scalar operations are 8 array operations; with the gradients they are 24
+    """
+
+    operations: int
+    of: str
+    forward: int
+    whole: int
+
+    def __str__(self) -> str:
+        found = f"{self.operations:,} {self.of} operations are {self.forward} array operations"
+        return f"{found}; with the gradients they are {self.whole}"
+
+
 class Explanation:
     """How many scalar operations became which array operations, and from which lines of the function.
 
     counts: for lines of the program the number of operations of the function they stand for.
-    forward, whole: the program without and with gradients.
+    forward, whole: the program without and with gradients. totals: all of them together.
     """
 
     def __init__(
@@ -26,16 +47,16 @@ class Explanation:
     ) -> None:
         self.counts, self.forward, self.whole, self.of_tensors = counts, forward, whole, of_tensors
         self.runner, self.notes = runner, list(notes)
+        kind = "tensor" if of_tensors else "scalar"
+        self.totals = Counts(sum(counts.values()), kind, len(forward.operations), len(whole.operations))
 
     def __str__(self) -> str:
         mine = set(self.forward.lines)
         found = listing(self.whole)
         forward = [p for p in found if p.line in mine]
         rest = [p for p in found if p.line not in mine]
-        kind = "tensor" if self.of_tensors else "scalar"
         lines = [
-            f"{sum(self.counts.values()):,} {kind} operations are {len(self.forward.operations)} array operations; with the "
-            f"gradients they are {len(self.whole.operations)}.",
+            f"{self.totals}.",
             "",
             *self._rows(forward),
             "",

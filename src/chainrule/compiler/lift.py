@@ -18,7 +18,7 @@ affine, tape and ops.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,6 +35,7 @@ from chainrule.ops import Op
 ADD, SUB, NEG, MUL, POW = (ops.TABLE[name] for name in ("add", "sub", "neg", "mul", "pow"))
 EXTREMES = {ops.TABLE["maximum"]: "amax", ops.TABLE["minimum"]: "amin"}
 LENGTHS = 3  # so many different lengths of sums of the same make them one class
+MANY_SINGLE = 16  # so many operations that found no others like them want a reason
 NONE = -1  # no node: what fills up the rows of shorter sums
 NEUTRAL = {"sum": 0.0, "amax": -math.inf, "amin": math.inf}
 CONSTANT = "constant"  # the class of constants; those of named arrays are called by their names
@@ -102,7 +103,9 @@ class Lifter:
             # they are read.
             if one.members is not None and one.is_read and one.name != CONSTANT:
                 self.write(one)
-        return [self.picked(np.asarray(nodes, np.int64)) for nodes in wanted]
+        lines = [self.picked(np.asarray(nodes, np.int64)) for nodes in wanted]
+        self.notes.update(dict.fromkeys(self.unlifted()))
+        return lines
 
     # ---- 1. sums
 
@@ -305,6 +308,46 @@ class Lifter:
     def where(self, one: Class) -> str:
         """Those lines in words."""
         return ", ".join(sorted(self.sources(one))) or "the function"
+
+    def unlifted(self) -> Iterator[str]:
+        """Why operations stayed single ones, in words, where that is so of more than a few."""
+        single = [i for i, one in enumerate(self.classes) if self.is_single(one)]
+        before, after = dict.fromkeys(single, 1), dict.fromkeys(single, 1)  # the longest chains up to each, and from it on
+        reads = {i: [x for x in self.children(self.classes[i]) if x in before] for i in single}
+        for i in single:
+            before[i] += max((before[x] for x in reads[i]), default=0)
+        for i in reversed(single):
+            for x in reads[i]:
+                after[x] = max(after[x], after[i] + 1)
+        chained = [i for i in single if before[i] + after[i] > MANY_SINGLE]
+        others = [i for i in single if before[i] + after[i] <= MANY_SINGLE]
+        if chained:
+            yield (
+                f"{self.places_of(chained)}: {len(chained):,} operations stay single ones, for each needs the result of one "
+                f"before it, in chains of up to {max(before.values()):,}"
+            )
+        if len(others) >= MANY_SINGLE:
+            yield (
+                f"{self.places_of(others)}: {len(others):,} operations stay single ones, for no others compute the same from the "
+                "same kind of operands"
+            )
+
+    def is_single(self, one: Class) -> bool:
+        """Whether a class is one operation on two numbers or less."""
+        if one.op is None or one.op is TAKE or one.members is None or len(one.members) != 1:
+            return False
+        return not one.terms or len(self.terms[int(one.members[0])]) == 2
+
+    def children(self, one: Class) -> list[int]:
+        """The classes that a class reads."""
+        return [*one.children, *(term.child for term in one.terms)]
+
+    def places_of(self, classes: Sequence[int]) -> str:
+        """The lines of the user's code that most of these classes came from."""
+        counts = Counter(place for i in classes for place in sorted(self.sources(self.classes[i])))
+        lines = [place for place, _ in counts.most_common(3)]
+        more = len(counts) - len(lines)
+        return (", ".join(sorted(lines)) or "the function") + (f" and {more} more lines" if more else "")
 
     def counted(self) -> Mapping[Array, int]:
         """How many nodes each line stands for."""

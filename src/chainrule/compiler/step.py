@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from chainrule.compiler.builder import Builder
 from chainrule.compiler.executors import Runner, as_numbers, expect_known
-from chainrule.compiler.explain import Explanation
+from chainrule.compiler.explain import Counts, Explanation
 from chainrule.compiler.graphs import graph
 from chainrule.compiler.lines import Array
 from chainrule.compiler.program import Program, gradients
@@ -119,6 +119,11 @@ class Step:
     def explain(self) -> str:
         """What the program does, and which lines of the function each array operation came from."""
         return str(self._compiled().explanation)
+
+    @property
+    def counts(self) -> Counts:
+        """How many operations of the function became how many on arrays, in the program of the latest call."""
+        return self._compiled().explanation.totals
 
     @property
     def program(self) -> Program:

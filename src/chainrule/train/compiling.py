@@ -120,6 +120,5 @@ class CompiledStep:
         self._kept = None
 
     def _in_words(self) -> str:
-        found = self.step.explain().partition("\n")[0].rstrip(".")
         seconds = self.seconds
-        return f"compiled in {f'{seconds:.1f} s' if seconds >= 0.95 else f'{1000 * seconds:.0f} ms'}: {found}"
+        return f"compiled in {f'{seconds:.1f} s' if seconds >= 0.95 else f'{1000 * seconds:.0f} ms'}: {self.step.counts}"
