@@ -365,12 +365,14 @@ def overhead(there: There, quick: bool) -> Row:
 
     def measured() -> dict[str, Any]:
         say("call overhead")
-        times = summary(running(there, OURS).ask("call_overhead", number=1000 if quick else 20_000, rounds=3 if quick else 15))
+        found = running(there, OURS).ask("call_overhead", number=1000 if quick else 20_000, rounds=3 if quick else 15)
+        times = {way: summary(each) for way, each in found.items()}
         return {
-            "figure": times["median"],
-            "note": f"us a call, median (min to max) of {times['runs']} rounds: {spread(times)}",
+            "figure": max(each["median"] for each in times.values()),  # the slowest way has to be fast enough, too
+            "note": f"us a call, median (min to max) of {times['floats']['runs']} rounds: "
+            + ", ".join(f"{way} {spread(each)}" for way, each in times.items()),
             "details": {"microseconds": times},
         }
 
-    what = "call of a compiled function of three scalars, a * b + c"
+    what = "call of a compiled function of three scalars, S * K + r, in the slowest way to write it"
     return row(measured, name="call", what=what, unit="us", goal="at most", target=3)

@@ -556,14 +556,28 @@ def options_jax(arguments: Arrays) -> Program:
     return priced([jnp.asarray(x) for x in arguments], lambda *xs: jax.block_until_ready(mapped(*xs)))
 
 
-def call_overhead(number: int, rounds: int) -> list[float]:
-    """Microseconds of a call of a compiled function of three numbers: the mean of each round."""
+def call_overhead(number: int, rounds: int) -> dict[str, list[float]]:
+    """Microseconds of a call of a compiled function of three numbers, in every way to write it: the mean of each round."""
+    import numpy as np
+
     import chainrule
 
-    f = chainrule.compile(lambda a, b, c: a * b + c)
-    if f(2.0, 3.0, 4.0) != 10.0:
+    f = chainrule.compile(lambda S, K, r: S * K + r)
+    x, y, z = np.float64(2.0), np.float64(3.0), np.float64(4.0)
+    calls: dict[str, Callable[[], Any]] = {
+        "floats": lambda: f(2.0, 3.0, 4.0),
+        "floats by name": lambda: f(S=2.0, K=3.0, r=4.0),
+        "ints": lambda: f(2, 3, 4),
+        "ints by name": lambda: f(S=2, K=3, r=4),
+        "np.float64": lambda: f(x, y, z),
+        "np.float64 by name": lambda: f(S=x, K=y, r=z),
+    }
+    if [call() for call in calls.values()] != [10.0] * len(calls):
         raise AssertionError("2 * 3 + 4 is 10")
-    return [seconds / number * 1e6 for seconds in timeit.repeat(lambda: f(2.0, 3.0, 4.0), number=number, repeat=rounds)]
+    return {
+        name: [seconds / number * 1e6 for seconds in timeit.repeat(call, number=number, repeat=rounds)]
+        for name, call in calls.items()
+    }
 
 
 # ---- the contenders --------------------------------------------------------------------------------------------------
@@ -674,7 +688,7 @@ class Worker:
         """See the function."""
         return compile_time(samples)
 
-    def call_overhead(self, number: int, rounds: int) -> list[float]:
+    def call_overhead(self, number: int, rounds: int) -> dict[str, list[float]]:
         """See the function."""
         return call_overhead(number, rounds)
 

@@ -2,6 +2,7 @@
 
 import math
 import random
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -279,3 +280,43 @@ def test_a_function_in_float32():
     assert value.dtype == slopes["x"].dtype == np.float32
     assert value == pytest.approx(2 * np.exp(-x), rel=1e-6)
     assert value.tolist() != (2 * np.exp(-x)).tolist()
+
+
+# ---- calls with single numbers ---------------------------------------------------------------------------------------
+
+
+def test_single_numbers_of_every_kind_by_position_and_by_name():
+    """The calls that must cost next to nothing take a short way, which may not be another."""
+    f = chainrule.compile(lambda S, K, *, r=0.5, T=2: S * 10 + K / T - r)
+    calls = (
+        (lambda a, b, c, d: f(a, b), 31.5),
+        (lambda a, b, c, d: f(K=b, S=a), 31.5),
+        (lambda a, b, c, d: f(a, K=b, r=c), 31.0),
+        (lambda a, b, c, d: f(a, b, T=d), 30.0),
+        (lambda a, b, c, d: f(a, b, T=d, r=c), 29.5),
+        (lambda a, b, c, d: f(T=d, r=c, K=b, S=a), 29.5),
+    )
+    for _ in range(3):  # the first call of a kind goes the long way
+        for kind in (float, int, np.float64, np.float32, np.int64, np.int8, np.array):
+            found = [call(*map(kind, (3, 4, 1, 8))) for call, _ in calls]
+            assert found == [expected for _, expected in calls]
+            assert {*map(type, found)} == {float}
+        assert f(True, 4) == 11.5
+    for wrong in (lambda: f(1.0), lambda: f(1.0, 2.0, 3.0), lambda: f(1.0, 2.0, S=1.0), lambda: f(1.0, 2.0, s=1.0)):
+        with pytest.raises(InputError):
+            wrong()
+    for wrong in ("a", None, 10**400, Decimal(3)):
+        with pytest.raises(InputError, match="K must be a number"):
+            f(1.0, wrong)
+        with pytest.raises(InputError, match="K must be a number"):
+            f(S=1.0, K=wrong)
+    assert f(np.ones(2), 4).tolist() == [11.5, 11.5]
+    assert f(3, 4) == 31.5
+
+
+def test_a_call_that_was_bound_before_is_not_bound_again(monkeypatch):
+    f = chainrule.compile(lambda S, K, r=0.5: S * K + r)
+    calls = [lambda: f(2.0, 3.0), lambda: f(S=2, K=3), lambda: f(np.float64(2), r=0.5, K=3), lambda: f(2, 3, 0.5)]
+    assert [call() for call in calls] == [6.5] * 4
+    monkeypatch.setattr(type(f), "_bound", None)
+    assert [call() for call in calls] == [6.5] * 4

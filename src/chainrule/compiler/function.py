@@ -14,7 +14,7 @@ Imports builder, program, recording, tape, trace, executors and engine.
 
 import inspect
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,8 @@ from chainrule.engine import Node, Value
 from chainrule.errors import CompileError, InputError
 
 Numbers = npt.NDArray[Any]
+
+_SINGLE = frozenset((float, int, np.float64, np.float32, np.int64, np.int32))  # what is written into a program as it is
 
 
 class Function:
@@ -51,25 +53,39 @@ class Function:
         self._programs: dict[Any, Any] = {}
         self._lock = threading.RLock()  # a program has one set of buffers
         self._single: Mapped | None = None  # of single numbers: the call that must cost next to nothing
+        self._ways: dict[Any, tuple[list[Any], tuple[Any, ...]]] = {}  # how such calls were bound before
 
     def __repr__(self) -> str:
         return f"<compiled {self.name}>"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The result, or a tuple of them."""
-        single = self._single
-        if single is not None and not kwargs and len(args) == len(single.put):
-            with self._lock:
-                for put, x in zip(single.put, args, strict=True):
-                    if type(x) is not float:
-                        break
-                    put((), x)
-                else:
-                    single.execute()
-                    y = single.get()
-                    if y - y == 0.0:  # finite; anything else is looked into below
-                        return y
+        way = self._ways.get((len(args), *kwargs) if kwargs else len(args))
+        if way is not None:
+            puts, defaults = way
+            values: Iterable[Any] = args
+            if kwargs:
+                values = (*args, *kwargs.values()) if args else kwargs.values()
+            y = self._at_once(puts, (*values, *defaults) if defaults else values)
+            if y is not None:
+                return y
         return self._run("value", args, kwargs)[0]
+
+    def _at_once(self, puts: list[Any], values: Iterable[Any]) -> Any:
+        """The result for single numbers; None where it wants a closer look."""
+        single = self._single
+        assert single is not None
+        try:
+            with self._lock:
+                for put, x in zip(puts, values, strict=True):
+                    if type(x) not in _SINGLE:
+                        return None
+                    put((), x)
+                single.execute()
+                y = single.get()
+        except OverflowError:  # a whole number that no float holds
+            return None
+        return y if y - y == 0.0 else None  # finite
 
     def value_and_grad(self, *args: Any, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
         """The result and, by the name of each argument, the derivative. Raises CompileError for more than one result."""
@@ -84,7 +100,19 @@ class Function:
     def _run(self, what: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, list[dict[str, Any]]]:
         given = self._bound(args, kwargs)
         with self._lock:
-            return self._mapped(what, given)
+            found = self._mapped(what, given)
+            if self._single is not None and not any(x.shape for x in given.values()):
+                self._remember(args, kwargs, given)
+        return found
+
+    def _remember(self, args: tuple[Any, ...], kwargs: dict[str, Any], given: dict[str, Numbers]) -> None:
+        """Which argument goes where in a call of so many by position and these by name; the others are the defaults."""
+        assert self._single is not None
+        put = dict(zip(given, self._single.put, strict=True))
+        names = [*[*given][: len(args)], *kwargs]
+        others = [name for name in given if name not in names]
+        way = [put[name] for name in (*names, *others)], tuple([given[name].item() for name in others])
+        self._ways[(len(args), *kwargs) if kwargs else len(args)] = way
 
     def _mapped(self, what: str, given: dict[str, Numbers]) -> tuple[Any, list[dict[str, Any]]]:
         key = (what, *((name, x.shape) for name, x in given.items()))

@@ -129,7 +129,8 @@ def _listed(x: Any, what: str) -> tuple[Any, ...]:
 def _dtype(name: Any) -> np.dtype[Any]:
     if name not in DTYPES:
         raise CompileError(f"there are no arrays of {name!r} in programs")
-    return np.dtype(name)
+    found: np.dtype[Any] = np.dtype(name)
+    return found
 
 
 def _data(x: Any, shape: Shape, dtype: np.dtype[Any]) -> npt.NDArray[Any]:

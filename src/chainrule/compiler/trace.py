@@ -216,7 +216,7 @@ class _Entries:
     __slots__ = ("items", "rows")
 
     def __init__(self, table: Any) -> None:
-        self.items = table.copy() if isinstance(table, np.ndarray) else list(table)
+        self.items: Any = table.copy() if isinstance(table, np.ndarray) else list(table)
         nested = not isinstance(table, np.ndarray) and self.items and isinstance(self.items[0], (list, tuple, np.ndarray))
         self.rows = [_Entries(row) for row in self.items] if nested else []
 
@@ -226,7 +226,7 @@ class _Entries:
             if table.shape != self.items.shape:
                 return False
             if table.dtype != object:
-                return table.tobytes() == self.items.tobytes()
+                return bool(table.tobytes() == self.items.tobytes())
             return all(map(operator.is_, table.ravel().tolist(), self.items.ravel().tolist()))
         if len(table) != len(self.items) or not all(map(operator.is_, table, self.items)):
             return False
