@@ -553,6 +553,42 @@ def test_arguments_of_a_loss_may_be_given_by_name():
         step(y=1.0)
 
 
+def test_defaults_between_arguments_that_are_given_are_filled_in():
+    w = Value(2.0)
+    step = chainrule.compile(lambda x, scale=2.0, shift=0.0, how=None: w * x * scale + shift, [w])
+    assert step(3.0, shift=3.0) == 15.0
+    assert step(x=3.0) == 12.0
+    assert step(shift=1.0, x=3.0) == 13.0
+    many = chainrule.compile(lambda x, *others, scale=1.0: w * x * scale + sum(others), [w])
+    assert many(1.0, 2.0, 3.0) == 7.0
+    assert many(x=1.0) == 2.0
+    with pytest.raises(InputError, match="scale can only be given by name"):
+        many(1.0, scale=3.0)
+
+
+def test_masked_arrays_are_refused():
+    """Their mask was lost on the way, and what it hides was computed with."""
+    w, x = Value(2.0), np.ma.masked_array([1.0, 2.0, 1e6], [False, False, True])
+    for call in (
+        lambda: chainrule.compile(lambda x: sum(w * a for a in x), [w])(x),
+        lambda: chainrule.compile(lambda x: x * x)(x),
+    ):
+        with pytest.raises(InputError, match=r"is a masked array.*x\.filled"):
+            call()
+
+
+def test_empty_data_are_refused_in_a_sentence_about_them():
+    w = Value(2.0)
+    step = chainrule.compile(lambda X, y: sum((w * x - t) ** 2 for x, t in zip(X, y, strict=True)), [w])
+    with pytest.raises(
+        InputError, match=r"argument 1 has no elements \(its shape is \(0,\)\), and without them the loss does not"
+    ):
+        step(np.zeros(0), np.zeros(0))
+    assert step(np.ones(2), np.zeros(2)) == 8.0
+    regularised = chainrule.compile(lambda X: sum(w * x for x in X) + w * w, [w])
+    assert regularised(np.zeros(0)) == 4.0
+
+
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_a_program_that_does_not_follow_leaves_the_parameters(executor):
     W, factor = Tensor(np.ones(3), requires_grad=True), [1.0]

@@ -78,6 +78,10 @@ def as_numbers(name: str, x: Any) -> npt.NDArray[Any]:
     """An argument as an array of numbers; InputError, naming it, for anything else."""
     if type(x) is np.ndarray and x.dtype.kind in "fiub":
         return x
+    if isinstance(x, np.ma.MaskedArray):
+        raise InputError(
+            f"{name} is a masked array, and a program has no masks: give x.filled(...), and the mask as another argument"
+        )
     try:
         array = np.asarray(x)
     except ValueError:

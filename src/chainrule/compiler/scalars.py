@@ -15,7 +15,7 @@ from chainrule.compiler.lift import Lifter
 from chainrule.compiler.recording import CAPTURED, recorded
 from chainrule.compiler.tape import Leaf, Tape
 from chainrule.engine import Node, Value
-from chainrule.errors import CompileError, GraphError
+from chainrule.errors import CompileError, GraphError, InputError
 
 PARAMS = "params"
 
@@ -33,6 +33,12 @@ class TracedScalars:
         recording, captured = recorded(lambda: function(*given), known, whole)
         loss = recording.outputs[0] if recording.outputs else None
         if loss is None or loss.shape != () or not loss.nodes[0].requires_grad:
+            empty = next((k for k, x in enumerate(arrays) if not x.size), None)
+            if empty is not None:
+                raise InputError(
+                    f"argument {empty + 1} has no elements (its shape is {arrays[empty].shape}), and without them the loss does "
+                    "not depend on the parameters"
+                )
             raise CompileError(
                 "the function must return its loss, a Value computed from the parameters, or a tuple of that and other outputs"
             )

@@ -112,9 +112,13 @@ class Step:
             bound = inspect.signature(self.function).bind(*args, **kwargs)
         except TypeError as error:
             raise InputError(f"{name}: {error}") from None
-        if bound.kwargs:
-            raise InputError(f"{name}: {next(iter(bound.kwargs))} can only be given by name, which a compiled loss has not")
-        return bound.args
+        kinds, given = bound.signature.parameters, [*bound.arguments]
+        for only in given:
+            if kinds[only].kind in (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD):
+                raise InputError(f"{name}: {only} can only be given by name, which a compiled loss has not")
+        bound.apply_defaults()  # for what lies between; what comes after the last one given stays the function's own
+        many = kinds[given[-1]].kind is inspect.Parameter.VAR_POSITIONAL
+        return bound.args if many else bound.args[: [*kinds].index(given[-1]) + 1]
 
     def explain(self) -> str:
         """What the program does, and which lines of the function each array operation came from."""
