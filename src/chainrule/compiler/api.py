@@ -31,10 +31,24 @@ def compile(  # noqa: A001 - what it is called everywhere
 
     Returns a Step, called with NumPy arrays (inside, their elements are Values in lists, or they are Tensors), or a Function.
     The function runs twice when new shapes come, to see what it does; what it reads from outside must stay as it is, but for
-    Values and Tensors, which are read anew in every call.
+    Values and Tensors, which are read anew in every call. What is computed from parameters is computed inside. A RuntimeWarning
+    says why, where the default executor cannot run the program and NumPy does, slowly.
 
     Raises CompileError, naming the line, for a function that branches on its numbers or draws random ones; InputError for
     what cannot be compiled at all.
+
+    >>> from chainrule import Value, exp
+    >>> w = Value(0.5)
+    >>> step = compile(lambda X, y: sum((w * x - t) ** 2 for x, t in zip(X, y)), params=[w])
+    >>> step([1.0, 2.0, 3.0], [2.0, 4.0, 6.0]), w.grad
+    (31.5, -42.0)
+    >>> print(step.counts)
+    12 scalar operations are 4 array operations; with the gradients they are 9
+    >>> decay = compile(lambda t, rate: exp(-rate * t))
+    >>> decay(t=np.array([0.0, 1.0, 2.0]), rate=0.5).round(4)
+    array([1.    , 0.6065, 0.3679])
+    >>> round(decay.value_and_grad(t=2.0, rate=0.5)[1]["t"], 4)
+    -0.1839
     """
     if not callable(function):
         raise InputError(f"compile takes a function, not {type(function).__name__}")

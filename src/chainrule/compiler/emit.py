@@ -1,8 +1,7 @@
 """The plan of a program, as native/executor.c reads it: `emit`.
 
 Gives every node a place in a buffer (those that are never needed at the same time share memory), and writes the steps of a
-schedule as instructions. Imports groups, layout,
-lowered, schedule, lines and errors.
+schedule as instructions. Imports groups, layout, lowered, schedule, lines and errors.
 """
 
 from collections.abc import Mapping
