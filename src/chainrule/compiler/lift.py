@@ -80,7 +80,7 @@ class Lifter:
         self.nodes = list(tape.number)
         self.indices: dict[str, Array] = {}  # of arguments of whole numbers, the array as it is given
         self.bounds: list[tuple[int, str, Any, int]] = []  # (argument, line of code, places in it, length of the table)
-        self.notes: dict[str, None] = {}  # where places follow no loops, in words
+        self.notes: dict[str, None] = {}  # where places follow no loops, and what stays single operations, in words
         self.made = np.arange(len(tape.ops)) if made is None else made  # the order in which the nodes came to be
         self.classes: list[Class] = []
         self.of = np.zeros(len(tape.ops), np.int64)  # from node to class
@@ -98,11 +98,11 @@ class Lifter:
         self.flatten(wanted)
         self.classify()
         self.order(wanted)
-        for one in self.classes:
+        for kind in self.classes:
             # Products that are only summed wait: a sum asks for them if it cannot do without. Constants are written where
             # they are read.
-            if one.members is not None and one.is_read and one.name != CONSTANT:
-                self.write(one)
+            if kind.members is not None and kind.is_read and kind.name != CONSTANT:
+                self.write(kind)
         lines = [self.picked(np.asarray(nodes, np.int64)) for nodes in wanted]
         self.notes.update(dict.fromkeys(self.unlifted()))
         return lines
@@ -132,10 +132,10 @@ class Lifter:
 
     def without_gradient(self) -> list[bool]:
         """For each node whether it is a number that was read, or the largest or smallest of such: then ties are no matter."""
-        found: list[bool] = []
+        read: list[bool] = []
         for op, inputs in zip(self.tape.ops, self.tape.inputs, strict=True):
-            found.append(op is DETACH or (op in EXTREMES and all(found[x] for x in inputs)))
-        return found
+            read.append(op is DETACH or (op in EXTREMES and all(read[x] for x in inputs)))
+        return read
 
     def terms_of(self, root: int) -> list[tuple[int, int]]:
         """(node, sign) of each term, from left to right."""
@@ -161,10 +161,10 @@ class Lifter:
         while True:
             self.classes = []
             known = self.classified()
-            found = self.of_many_lengths(known)
-            if not found:
+            more = self.of_many_lengths(known)
+            if not more:
                 return
-            self.ragged |= found
+            self.ragged |= more
 
     def of_many_lengths(self, known: Mapping[Any, int]) -> set[int]:
         """The sums of terms of the same classes, where there are LENGTHS or more numbers of terms."""
@@ -194,11 +194,11 @@ class Lifter:
             if at in self.inside:
                 continue
             key = self.key(at, op, of)
-            found = known.get(key)
-            if found is None:
-                found = known[key] = len(self.classes)
+            number = known.get(key)
+            if number is None:
+                number = known[key] = len(self.classes)
                 self.classes.append(self.make_class(at, op, key, of))
-            of[at] = found
+            of[at] = number
         self.of = np.array(of, np.int64)
         return known
 
@@ -239,24 +239,24 @@ class Lifter:
             for at in nodes:
                 self.classes[self.of[at]].streams.append(np.array([at], np.int64))
                 self.classes[self.of[at]].is_read = True
-        for one in reversed(self.classes):
-            if not one.streams:
+        for kind in reversed(self.classes):
+            if not kind.streams:
                 continue
-            asked = np.concatenate(one.streams) if len(one.streams) > 1 else one.streams[0]
-            one.streams = []
-            one.members = asked if len(asked) == 1 else np.unique(asked)
-            if one.op is not None:
+            asked = np.concatenate(kind.streams) if len(kind.streams) > 1 else kind.streams[0]
+            kind.streams = []
+            kind.members = asked if len(asked) == 1 else np.unique(asked)
+            if kind.op is not None:
                 if len(asked) > 1:
-                    one.members = one.members[np.argsort(self.made[one.members], kind="stable")]
-                self.position[one.members] = np.arange(len(one.members))
-                self.ask(one)
+                    kind.members = kind.members[np.argsort(self.made[kind.members], kind="stable")]
+                self.position[kind.members] = np.arange(len(kind.members))
+                self.ask(kind)
 
-    def ask(self, one: Class) -> None:
+    def ask(self, kind: Class) -> None:
         """Find what the members of a class read, and tell the classes of those."""
-        members = one.members.tolist()
-        if one.terms:
+        members = kind.members.tolist()
+        if kind.terms:
             rows = [self.grouped(at) for at in members]
-            for term in one.terms:
+            for term in kind.terms:
                 ids = [row[term.child, term.sign] for row in rows]
                 if not term.count:
                     longest = max(map(len, ids))
@@ -267,16 +267,16 @@ class Lifter:
                 child.is_read |= not self.is_product(term)
             return
         inputs = [self.tape.inputs[at] for at in members]
-        if one.op is TAKE and len(one.children) == 2:
-            one.columns = [np.array([xs[0] for xs in inputs]), np.array([xs[1:] for xs in inputs])]
-            self.tell(one)
+        if kind.op is TAKE and len(kind.children) == 2:
+            kind.columns = [np.array([xs[0] for xs in inputs]), np.array([xs[1:] for xs in inputs])]
+            self.tell(kind)
             return
-        one.columns = [np.array([xs[k] for xs in inputs], np.int64) for k in range(len(one.children))]
-        self.tell(one)
+        kind.columns = [np.array([xs[k] for xs in inputs], np.int64) for k in range(len(kind.children))]
+        self.tell(kind)
 
-    def tell(self, one: Class) -> None:
+    def tell(self, kind: Class) -> None:
         """Tell the classes of its inputs what a class reads."""
-        for number, column in zip(one.children, one.columns, strict=True):
+        for number, column in zip(kind.children, kind.columns, strict=True):
             child = self.classes[number]
             child.streams.append(column.reshape(-1))
             child.is_read = True
@@ -290,28 +290,28 @@ class Lifter:
 
     # ---- 4. lines
 
-    def write(self, one: Class) -> Array:
+    def write(self, kind: Class) -> Array:
         """The line of a class."""
-        if one.line is None:
-            before, self.builder.sources = self.builder.sources, self.sources(one)
-            one.line = self.arrays[one.name] if one.op is None else self.written(one)
+        if kind.line is None:
+            before, self.builder.sources = self.builder.sources, self.sources(kind)
+            kind.line = self.arrays[kind.name] if kind.op is None else self.written(kind)
             self.builder.sources = before
-        return one.line
+        return kind.line
 
-    def sources(self, one: Class) -> frozenset[str]:
+    def sources(self, kind: Class) -> frozenset[str]:
         """The lines of the user's code that a class came from."""
-        if one.op is None:
+        if kind.op is None:
             return frozenset()
-        found = {self.place(self.nodes[at]) for at in one.members.tolist()}
-        return frozenset(str(place) for place in found if place is not None)
+        lines = {self.place(self.nodes[at]) for at in kind.members.tolist()}
+        return frozenset(str(place) for place in lines if place is not None)
 
-    def where(self, one: Class) -> str:
+    def where(self, kind: Class) -> str:
         """Those lines in words."""
-        return ", ".join(sorted(self.sources(one))) or "the function"
+        return ", ".join(sorted(self.sources(kind))) or "the function"
 
     def unlifted(self) -> Iterator[str]:
         """Why operations stayed single ones, in words, where that is so of more than a few."""
-        single = [i for i, one in enumerate(self.classes) if self.is_single(one)]
+        single = [i for i, kind in enumerate(self.classes) if self.is_single(kind)]
         before, after = dict.fromkeys(single, 1), dict.fromkeys(single, 1)  # the longest chains up to each, and from it on
         reads = {i: [x for x in self.children(self.classes[i]) if x in before] for i in single}
         for i in single:
@@ -332,15 +332,15 @@ class Lifter:
                 "same kind of operands"
             )
 
-    def is_single(self, one: Class) -> bool:
+    def is_single(self, kind: Class) -> bool:
         """Whether a class is one operation on two numbers or less."""
-        if one.op is None or one.op is TAKE or one.members is None or len(one.members) != 1:
+        if kind.op is None or kind.op is TAKE or kind.members is None or len(kind.members) != 1:
             return False
-        return not one.terms or len(self.terms[int(one.members[0])]) == 2
+        return not kind.terms or len(self.terms[int(kind.members[0])]) == 2
 
-    def children(self, one: Class) -> list[int]:
+    def children(self, kind: Class) -> list[int]:
         """The classes that a class reads."""
-        return [*one.children, *(term.child for term in one.terms)]
+        return [*kind.children, *(term.child for term in kind.terms)]
 
     def places_of(self, classes: Sequence[int]) -> str:
         """The lines of the user's code that most of these classes came from."""
@@ -352,42 +352,42 @@ class Lifter:
     def counted(self) -> Mapping[Array, int]:
         """How many nodes each line stands for."""
         counts: Counter[Array] = Counter()
-        for one in self.classes:
-            if one.line is not None and one.op is not None:
-                inside = sum(len(self.terms[at]) - 1 for at in one.members.tolist()) if one.terms else len(one.members)
-                products = sum(term.ids.size for term in one.terms if self.is_product(term))
-                counts[one.line] += inside + products
+        for kind in self.classes:
+            if kind.line is not None and kind.op is not None:
+                inside = sum(len(self.terms[at]) - 1 for at in kind.members.tolist()) if kind.terms else len(kind.members)
+                products = sum(term.ids.size for term in kind.terms if self.is_product(term))
+                counts[kind.line] += inside + products
         return counts
 
-    def written(self, one: Class) -> Array:
+    def written(self, kind: Class) -> Array:
         """The line of a class of operations."""
-        if one.op is TAKE:
-            return self.taken(one)
-        return self.summed(one) if one.terms else self.mapped(one)
+        if kind.op is TAKE:
+            return self.taken(kind)
+        return self.summed(kind) if kind.terms else self.mapped(kind)
 
-    def mapped(self, one: Class) -> Array:
+    def mapped(self, kind: Class) -> Array:
         """An elementwise operation on what its members read."""
-        assert one.op is not None
-        if len(one.members) == 1:  # nothing to find
-            return self.builder.apply(one.op, *(self.single(int(column[0])) for column in one.columns))
-        loops = self.loops(one.columns)
+        assert kind.op is not None
+        if len(kind.members) == 1:  # nothing to find
+            return self.builder.apply(kind.op, *(self.single(int(column[0])) for column in kind.columns))
+        loops = self.loops(kind.columns)
         if loops is not None:
-            loops = self.in_the_shape_of_an_operand(one, loops)
+            loops = self.in_the_shape_of_an_operand(kind, loops)
         if loops is None:
-            xs = [self.picked(column) for column in one.columns]
+            xs = [self.picked(column) for column in kind.columns]
         else:
-            xs = [self.operand(column, loops).view(self.builder, loops) for column in one.columns]
-        y = self.builder.apply(one.op, *xs)
-        shape = (len(one.members),) if loops is None else loops
+            xs = [self.operand(column, loops).view(self.builder, loops) for column in kind.columns]
+        y = self.builder.apply(kind.op, *xs)
+        shape = (len(kind.members),) if loops is None else loops
         return y if y.shape == shape else self.builder.broadcast_to(y, shape)
 
-    def in_the_shape_of_an_operand(self, one: Class, loops: Shape) -> Shape:
+    def in_the_shape_of_an_operand(self, kind: Class, loops: Shape) -> Shape:
         """The loops split like an operand that is read as a whole, so that it need not be reshaped."""
-        for child, column in zip(one.children, one.columns, strict=True):
+        for child, column in zip(kind.children, kind.columns, strict=True):
             line = self.classes[child].line
             if line is not None and line.ndim > len(loops) and line.size == len(column):
                 whole = np.array_equal(self.position[column], np.arange(line.size))
-                if whole and all(self.walks(other, line.shape) for other in one.columns):
+                if whole and all(self.walks(other, line.shape) for other in kind.columns):
                     return line.shape
         return loops
 
@@ -395,17 +395,17 @@ class Lifter:
         """Whether a column follows loops of this shape."""
         if self.is_constant(column):
             return True
-        found = self.operand(column, shape)
-        return np.array_equal(places(found.offset, shape, found.strides), self.position[column].reshape(shape))
+        walk = self.operand(column, shape)
+        return np.array_equal(places(walk.offset, shape, walk.strides), self.position[column].reshape(shape))
 
     # -- choices by an index
 
-    def taken(self, one: Class) -> Array:
+    def taken(self, kind: Class) -> Array:
         """Elements of tables at indices that are given to the program."""
-        index, *tables = one.columns
-        name = self.classes[one.children[0]].name
+        index, *tables = kind.columns
+        name = self.classes[kind.children[0]].name
         length = len(tables) if len(tables) > 1 else tables[0].shape[1]
-        self.bounds.append((int(name[1:]), self.where(one), np.unique(self.position[index]), length))
+        self.bounds.append((int(name[1:]), self.where(kind), np.unique(self.position[index]), length))
         if len(tables) > 1:
             return self.chosen(index, tables)
         (table,) = tables
@@ -423,9 +423,9 @@ class Lifter:
             return b.sum(b.math.where(place == b.constant(np.arange(float(length))), own, 0.0), (n,))
         wide = tuple(outer[i] for i in columns)
         whole = b.reshape(entries.moved(b, full, (*range(n, len(full)), *columns)), (length, *wide))
-        found = b.gather(whole, at.moved(b, outer, rows))
+        chosen = b.gather(whole, at.moved(b, outer, rows))
         made = [*rows, *columns]
-        return b.transpose(found, [made.index(i) for i in range(n)])
+        return b.transpose(chosen, [made.index(i) for i in range(n)])
 
     def chosen(self, index: Places, tables: Sequence[Places]) -> Array:
         """The same where the tables follow no loops: each entry in turn, kept where the index is its own."""
@@ -442,10 +442,10 @@ class Lifter:
 
     def single(self, at: int) -> Array:
         """What one node computes."""
-        one = self.classes[self.of[at]]
-        if one.name == CONSTANT:
+        kind = self.classes[self.of[at]]
+        if kind.name == CONSTANT:
             return self.builder.constant(self.value[at])
-        line = self.write(one)
+        line = self.write(kind)
         return line if line.shape == () else self.builder.view(line, int(self.position[at]), (), ())
 
     def loops(self, columns: Sequence[Places]) -> Shape | None:
@@ -453,8 +453,8 @@ class Lifter:
         read = [self.position[column] for column in columns if not self.is_constant(column)]
         if not read:
             return (len(columns[0]),)
-        found = nest(read)
-        return None if found is None else found.shape
+        walk = nest(read)
+        return None if walk is None else walk.shape
 
     def operand(self, column: Places, loops: Shape) -> "Operand":
         """What a column reads, which follows these loops."""
@@ -485,8 +485,8 @@ class Lifter:
             return self.builder.concatenate([self.picked(column[i : i + 1]) for i in range(len(column))], 0)
         loops = self.loops([column])
         if loops is not None:
-            found = self.operand(column, loops).view(self.builder, loops)
-            return self.builder.reshape(self.builder.broadcast_to(found, loops), size)
+            elements = self.operand(column, loops).view(self.builder, loops)
+            return self.builder.reshape(self.builder.broadcast_to(elements, loops), size)
         line = self.write(self.classes[classes[0]])
         read = ", ".join(sorted(self.builder.sources)) or "an output"
         self.notes[f"{read}: {len(column):,} numbers are read in an order that follows no loops, one by one"] = None
@@ -494,19 +494,19 @@ class Lifter:
 
     # -- sums
 
-    def summed(self, one: Class) -> Array:
+    def summed(self, kind: Class) -> Array:
         """The line of a sum, or of a chain of maxima: each group of its terms reduced, then put together."""
-        outer = self.loops([column[:, 0] for term in one.terms for column in self.factors(term)])
+        outer = self.loops([column[:, 0] for term in kind.terms for column in self.factors(term)])
         total: Any = None
-        for term in one.terms:
-            part = self.reduced(term, outer, EXTREMES.get(one.op or ADD, "sum"))
+        for term in kind.terms:
+            part = self.reduced(term, outer, EXTREMES.get(kind.op or ADD, "sum"))
             if total is None:
                 total = part if term.sign > 0 else -part
-            elif one.op in EXTREMES:
-                total = self.builder.apply(one.op, total, part)
+            elif kind.op in EXTREMES:
+                total = self.builder.apply(kind.op, total, part)
             else:
                 total = total + part if term.sign > 0 else total - part
-        shape = outer if outer is not None else (len(one.members),)
+        shape = outer if outer is not None else (len(kind.members),)
         return total if total.shape == shape else self.builder.broadcast_to(total, shape)
 
     def is_product(self, term: Term) -> bool:
@@ -544,10 +544,10 @@ class Lifter:
     def filled(self, term: Term, neutral: float) -> Array:
         """The terms of sums of different lengths as rows, (members, longest), filled up with a number that changes nothing."""
         b, there = self.builder, term.ids != NONE
-        one = self.classes[term.child]
-        if one.name == CONSTANT:
+        kind = self.classes[term.child]
+        if kind.name == CONSTANT:
             return b.constant(np.where(there, self.value[term.ids], neutral))
-        line = self.write(one)
+        line = self.write(kind)
         elements = b.concatenate([b.reshape(line, (line.size,)), b.constant(np.array([neutral], line.dtype))], 0)
         return b.gather(elements, b.constant(np.where(there, self.position[term.ids], line.size)))
 
@@ -586,9 +586,9 @@ class Lifter:
         full = outer + inner
         x = b.reshape(xs[0].moved(b, full, (*both, *left, *axes)), (*lead, math.prod(sizes[1]), math.prod(inner)))
         y = b.reshape(xs[1].moved(b, full, (*both, *axes, *right)), (*lead, math.prod(inner), math.prod(sizes[2])))
-        found = b.reshape(b.matmul(x, y), sizes[0] + sizes[1] + sizes[2])
+        product = b.reshape(b.matmul(x, y), sizes[0] + sizes[1] + sizes[2])
         made = [*both, *left, *right]
-        return b.transpose(found, [made.index(i) for i in range(n)])
+        return b.transpose(product, [made.index(i) for i in range(n)])
 
 
 class Operand(NamedTuple):
