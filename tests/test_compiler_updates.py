@@ -13,7 +13,7 @@ import pytest
 import chainrule
 from chainrule import Value, engine, optim
 from chainrule.compiler.executors import EXECUTORS
-from chainrule.errors import DomainError
+from chainrule.errors import DomainError, InputError
 from chainrule.nn import MLP
 
 OPTIMIZERS = {
@@ -305,3 +305,18 @@ def test_the_loss_falls():
         last = training.compiled(DATA[0])
     assert math.isfinite(last)
     assert last < first / 5
+
+
+@pytest.mark.parametrize("optimizer", [False, True])
+def test_a_value_that_was_frozen_is_not_updated(optimizer):
+    values = [Value(1.0), Value(2.0)]
+    step = chainrule.compile(
+        lambda: sum(v * v for v in values), values, optimizer=optim.SGD(values, lr=0.1) if optimizer else None
+    )
+    step()
+    values[1].requires_grad = False
+    before = [v.data for v in values]
+    for _ in range(2):
+        with pytest.raises(InputError, match="parameter 1 has requires_grad=False by now"):
+            step()
+    assert [v.data for v in values] == before

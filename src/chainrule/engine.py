@@ -698,9 +698,10 @@ def _make(op: Op | None, inputs: Sequence[Node], data: float, grad: float | None
 # ---- numbers in bulk, for compiled programs: between a list of Values and arrays of as many float64 or float32 ------
 
 
-def read_data(values: list[Any], numbers: Any) -> None:
-    """Copy the data of Values into an array."""
+def read_data(values: list[Any], numbers: Any) -> bool:
+    """Copy the data of Values into an array; returns whether all of them require a gradient."""
     numbers[:] = [x.data for x in values]
+    return all(x.requires_grad for x in values)
 
 
 def write(values: list[Any], data: Any, grads: Any) -> None:
@@ -712,7 +713,7 @@ def write(values: list[Any], data: Any, grads: Any) -> None:
 
 
 def data_writes() -> float:
-    """A number that changes whenever the data of a Value is assigned; here NaN, which is never equal: nobody counts."""
+    """A number that changes whenever the data or requires_grad of a Value is assigned; here NaN, which is never equal: nobody counts."""
     return float("nan")
 
 

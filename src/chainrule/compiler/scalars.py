@@ -77,7 +77,9 @@ class TracedScalars:
         self.writes = engine.data_writes()
         if self.writes != self.writes_held:
             for nodes, buffer in self.lists:
-                engine.read_data(nodes, buffer)
+                if not engine.read_data(nodes, buffer) and nodes is self.values:
+                    k = next(k for k, p in enumerate(nodes) if not p.requires_grad)
+                    raise InputError(f"parameter {k} has requires_grad=False by now; compile again without it")
         self.writes_held = math.nan  # until the run has ended well
         for k, name, places, length in self.bounds:
             expect_in_range(arrays[k].reshape(-1)[places], f"{name}: take", length)

@@ -662,7 +662,7 @@ static PyObject *get_label(PyObject *self, void *unused) {
     return e && e->label ? Py_NewRef(e->label) : PyUnicode_FromStringAndSize(NULL, 0);
 }
 
-static unsigned long long data_writes; /* how often data of nodes that were there already has been set */
+static unsigned long long data_writes; /* how often data or requires_grad of nodes that were there already has been set */
 
 static int set_data(PyObject *self, PyObject *x, void *unused) {
     data_writes++;
@@ -683,6 +683,7 @@ static int set_grad(PyObject *self, PyObject *x, void *unused) {
 static int set_requires_grad(PyObject *self, PyObject *x, void *unused) {
     int on = x ? PyObject_IsTrue(x) : -1;
     if (!x) PyErr_SetString(PyExc_AttributeError, "requires_grad cannot be deleted");
+    data_writes++;
     if (on >= 0) ((Node *)self)->requires_grad = (uint8_t)on;
     return on < 0 ? -1 : 0;
 }
@@ -874,21 +875,22 @@ static inline double number_at(const Py_buffer *view, char type, Py_ssize_t i) {
     return type == 'd' ? ((double *)view->buf)[i] : (double)((float *)view->buf)[i];
 }
 
-/* read_data(values, buffer) */
+/* read_data(values, buffer) -> whether all of them require a gradient */
 static PyObject *engine_read_data(PyObject *m, PyObject *const *args, Py_ssize_t nargs) {
     Py_buffer view;
     if (nargs != 2 || !PyList_Check(args[0])) return PyErr_Format(PyExc_TypeError, "a list of Values and a buffer are expected");
     Py_ssize_t n = PyList_GET_SIZE(args[0]);
     char type = numbers_in(&view, args[1], n, PyBUF_WRITABLE);
-    int fine = type != 0;
+    int fine = type != 0, wanted = 1;
     for (Py_ssize_t i = 0; fine && i < n; i++) {
         Node *v = value_at(args[0], i);
         if (!(fine = v != NULL)) break;
+        wanted &= v->requires_grad;
         if (type == 'd') ((double *)view.buf)[i] = v->data;
         else ((float *)view.buf)[i] = (float)v->data;
     }
     if (type) PyBuffer_Release(&view);
-    return fine ? Py_NewRef(Py_None) : NULL;
+    return fine ? PyBool_FromLong(wanted) : NULL;
 }
 
 /* write(values, data or None, grads or None): both in one pass over the nodes */
@@ -922,9 +924,10 @@ static PyMethodDef functions[] = {
     {"number_gradients", engine_number_gradients, METH_O, "d(root)/d(node) for every node that a gradient reaches."},
     {"backward", engine_backward, METH_O, "Deposit the gradients in the nodes."},
     {"is_recording", engine_is_recording, METH_NOARGS, "Whether this thread records."},
-    {"read_data", (PyCFunction)(void (*)(void))engine_read_data, METH_FASTCALL, "Copy the data of Values into a buffer."},
+    {"read_data", (PyCFunction)(void (*)(void))engine_read_data, METH_FASTCALL,
+     "Copy the data of Values into a buffer; whether all require a gradient."},
     {"write", (PyCFunction)(void (*)(void))engine_write, METH_FASTCALL, "Set data and gradients of Values from buffers."},
-    {"data_writes", engine_data_writes, METH_NOARGS, "A number that changes whenever data is assigned."},
+    {"data_writes", engine_data_writes, METH_NOARGS, "A number that changes whenever data or requires_grad is assigned."},
     {"set_recording", engine_set_recording, METH_O, "Switch recording in this thread; returns what it was."},
     {NULL},
 };
