@@ -1,6 +1,6 @@
 """Writes the pictures of README and docs: `python docs/make_pictures.py`.
 
-neuron: the neuron of lesson 5 after its backward pass. It needs Graphviz; the .dot text beside it does not, and a test
+neuron: the neuron of lesson 5 after its backward pass. It needs mini-racer; the .dot text beside it does not, and a test
 compares that with `drawing()`. dlogits, rbm, two_towers: what the lessons of examples/by_hand draw. They need matplotlib
 and scikit-learn, and are drawn by `by_hand()`.
 """

@@ -32,7 +32,7 @@ CORE = {
 CORE_NAMES = set(CORE) - {"native"}
 LEAVES = {"nn", "optim", "data", "check", "show", "compiler"}
 ON_TOP = {"train": LEAVES, "cli": LEAVES | {"train", "__init__"}, "__main__": {"cli"}}
-OPTIONAL = {"faker", "matplotlib", "rich", "safetensors", "sklearn", "torch", "graphviz", "IPython"}
+OPTIONAL = {"faker", "matplotlib", "py_mini_racer", "resvg_py", "rich", "safetensors", "sklearn", "torch", "graphviz", "IPython"}
 
 
 def module_files():

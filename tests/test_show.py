@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from chainrule import Node, Value, inputs_first, no_grad, show
 from chainrule.errors import GraphError, InputError, MissingDependencyError
-from chainrule.show import graphviz, wording
+from chainrule.show import graphviz, picture, wording
 from chainrule.show.drawing import escaped
 
 needs_graphviz = pytest.mark.skipif(graphviz.find() is None, reason="Graphviz is not installed")
@@ -70,14 +70,22 @@ def names_in(folder):
 
 
 @pytest.fixture
-def no_graphviz(monkeypatch, tmp_path):
+def no_packages(monkeypatch):
+    """As after `pip install chainrule` alone: pictures need Graphviz."""
+    for name in ("py_mini_racer", "resvg_py"):
+        monkeypatch.setitem(sys.modules, name, None)
+    picture._drawn.cache_clear()
+
+
+@pytest.fixture
+def nothing_installed(no_packages, monkeypatch, tmp_path):
     (tmp_path / "empty").mkdir()
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
 
 
 @pytest.fixture
-def fake_graphviz(monkeypatch, tmp_path):
-    """A program called dot, alone on PATH, which does what a test writes into it."""
+def fake_graphviz(no_packages, monkeypatch, tmp_path):
+    """A program called dot, alone on PATH, which does what a test writes into it; nothing else can draw."""
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))
@@ -323,17 +331,47 @@ def test_a_third_party_draw_dot_works():
 # ---- pictures -------------------------------------------------------------------------------------------------------
 
 
-def test_without_graphviz_the_text_works_and_pictures_name_the_remedy(no_graphviz, tmp_path):
+def test_with_nothing_installed_the_text_works_and_pictures_name_the_remedy(nothing_installed, tmp_path):
     dot = show.draw_dot(neuron())
     assert dot.source.startswith("digraph {")
     assert dot.save(tmp_path / "g.dot") == str(tmp_path / "g.dot")
     assert (tmp_path / "g.dot").read_text() == dot.source == str(dot)
     for draw in (dot.pipe, lambda: dot.render(tmp_path / "g")):
-        with pytest.raises(MissingDependencyError, match=r"apt-get install graphviz .*brew install graphviz"):
+        with pytest.raises(MissingDependencyError, match=r"pip install 'chainrule\[show\]' \(Graphviz serves as well"):
             draw()
+    with pytest.raises(MissingDependencyError, match=r"apt-get install graphviz .*brew install graphviz"):
+        dot.pipe("pdf")
     assert names_in(tmp_path) == ["empty", "g.dot"]
     assert dot._repr_svg_() is None
-    assert "apt-get install graphviz" in dot._repr_html_()
+    assert "pip install &#x27;chainrule[show]&#x27;" in dot._repr_html_()
+
+
+def test_without_graphviz_pictures_are_drawn_and_only_pdf_names_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    dot = show.draw_dot(neuron())
+    assert dot.pipe().startswith(b"<svg")
+    assert dot.pipe("png").startswith(b"\x89PNG\r\n\x1a\n")
+    assert dot._repr_html_() == dot._repr_svg_() == dot.pipe().decode()
+    with pytest.raises(MissingDependencyError, match=r"drawing pdf needs Graphviz; install it with: apt-get install graphviz"):
+        dot.render(tmp_path / "g.pdf")
+
+
+def test_where_only_resvg_is_missing_graphviz_draws_the_png(fake_graphviz, monkeypatch):
+    monkeypatch.delitem(sys.modules, "py_mini_racer")
+    dot = show.draw_dot(neuron())
+    assert b"drawn -Tpng" in dot.pipe("png")
+    assert b"drawn" not in dot.pipe("svg")
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(
+        MissingDependencyError, match=r"drawing png needs resvg-py; install it with: pip install 'chainrule\[show\]'"
+    ):
+        dot.pipe("png")
+
+
+def test_pdf_is_drawn_by_graphviz_also_where_the_packages_are(fake_graphviz, monkeypatch):
+    for name in ("py_mini_racer", "resvg_py"):
+        monkeypatch.delitem(sys.modules, name)
+    assert b"drawn -Tpdf" in show.draw_dot(neuron()).pipe("pdf")
 
 
 def test_render_pipe_and_notebooks_hand_the_text_to_graphviz(fake_graphviz, tmp_path):
@@ -428,28 +466,35 @@ def test_large_graphs_are_refused_with_a_way_out(fake_graphviz):
     assert "1,001 nodes" in show.draw_dot(root)._repr_html_()
 
 
-@needs_graphviz
-def test_real_pictures(tmp_path):
+def words_in(svg):
+    return [text.text for text in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
+
+
+@pytest.fixture(params=["draw.js", pytest.param("graphviz", marks=needs_graphviz)])
+def drawn_by(request):
+    """Real pictures, by our own script and, without the packages, by Graphviz."""
+    if request.param == "graphviz":
+        request.getfixturevalue("no_packages")
+    return request.param
+
+
+def test_real_pictures(drawn_by, tmp_path):
     o = neuron()
     path = show.draw_dot(o, format="png").render(tmp_path / "neuron")
     assert Path(path).read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
-    picture = ElementTree.fromstring(show.draw_dot(o).pipe("svg"))
-    words = [text.text for text in picture.iter("{http://www.w3.org/2000/svg}text")]
-    assert words.count("no backward yet") == 10
-    assert words.count("tanh") == 1
-    assert float(picture.attrib["width"].removesuffix("pt")) > 2 * float(picture.attrib["height"].removesuffix("pt"))
+    svg = show.draw_dot(o).pipe("svg")
+    assert words_in(svg).count("no backward yet") == 10
+    assert words_in(svg).count("tanh") == 1
+    size = ElementTree.fromstring(svg).attrib
+    assert float(size["width"].removesuffix("pt")) > 2 * float(size["height"].removesuffix("pt"))
 
 
-@needs_graphviz
 @pytest.mark.parametrize("label", NASTY)
-def test_real_pictures_show_any_label_as_it_is(label):
-    picture = ElementTree.fromstring(show.draw_dot(Value(1.0, label=label)).pipe())
-    words = [text.text for text in picture.iter("{http://www.w3.org/2000/svg}text")]
-    assert words == [*label.split("\n"), "data 1.0000", "no backward yet"]
+def test_real_pictures_show_any_label_as_it_is(drawn_by, label):
+    assert words_in(show.draw_dot(Value(1.0, label=label)).pipe()) == [*label.split("\n"), "data 1.0000", "no backward yet"]
 
 
-@needs_graphviz
-def test_a_real_picture_has_both_edges_of_x_times_x():
+def test_a_real_picture_has_both_edges_of_x_times_x(drawn_by):
     x = Value(3.0)
     assert show.svg(x * x).count('class="edge"') == 3
 
@@ -553,11 +598,16 @@ def test_the_tree_of_a_million_nodes():
 # ---- notebooks ------------------------------------------------------------------------------------------------------
 
 
-def test_notebooks_show_the_drawing(fake_graphviz):
+def test_notebooks_show_the_drawing():
+    x = Value(1.0)
+    assert x._repr_svg_() == show.svg(x) == show.draw_dot(x).pipe().decode()
+    assert x._repr_html_() == show.html(x)
+
+
+def test_notebooks_show_the_drawing_of_graphviz(fake_graphviz):
     x = Value(1.0)
     assert x._repr_svg_() == show.svg(x)
-    assert x._repr_html_() == show.html(x) == show.svg(x)
-    assert show.html(x).startswith("<svg>drawn -Tsvg")
+    assert show.svg(x).startswith("<svg>drawn -Tsvg")
 
 
 def test_a_notebook_that_asks_for_html_and_svg_draws_once(fake_graphviz, tmp_path):
@@ -566,29 +616,30 @@ def test_a_notebook_that_asks_for_html_and_svg_draws_once(fake_graphviz, tmp_pat
     x = Value(1.0, label="once")
     for shown in (x, show.draw_dot(x)):
         log.write_text("")
-        assert shown._repr_html_() == shown._repr_svg_()
+        assert shown._repr_html_()
+        assert shown._repr_svg_()
         assert len(log.read_text()) <= 1
     x.data = 12345.0
     assert x._repr_svg_() != show.draw_dot(Value(1.0))._repr_svg_()
 
 
-def test_notebooks_show_the_tree_without_graphviz(no_graphviz):
+def test_notebooks_show_the_page_and_the_tree_with_nothing_installed(nothing_installed):
     x = Value(1.0, label="<b>&")
     assert x._repr_svg_() is show.svg(x) is None
-    assert x._repr_html_() == show.html(x) == f"<pre>{html.escape(show.text(x))}</pre>"
+    assert x._repr_html_() == show.html(x)
+    assert show.html(x).startswith("<iframe ")
+    assert show.html(x).endswith(f"<pre>{html.escape(show.text(x))}</pre></iframe>")
     assert "<b>" not in show.html(x)
 
 
-def test_notebooks_show_the_tree_of_large_graphs(fake_graphviz):
+def test_notebooks_show_no_drawing_of_large_graphs(fake_graphviz):
     assert show.svg(chain(200)) is not None
     root = chain(201)
     assert show.svg(root) is None
-    assert show.html(root).endswith("... 180 more nodes (max_nodes=100, max_depth=20)</pre>")
+    assert show.html(root).endswith("... 180 more nodes (max_nodes=100, max_depth=20)</pre></iframe>")
 
 
 def test_notebooks_say_why_graphviz_failed(fake_graphviz):
     fake_graphviz("sys.stderr.write('no <layout>'); sys.exit(1)")
-    x = Value(1.0, label="x")
     with pytest.raises(GraphError, match="no <layout>"):
-        show.svg(x)
-    assert "no &lt;layout&gt;\n\nx  data 1.0000" in show.html(x)
+        show.svg(Value(1.0, label="x"))

@@ -113,7 +113,7 @@ def _exit(error: BaseException, sentence: str, code: int) -> NoReturn:
         import traceback
 
         traceback.print_exception(error)
-    _complain(sentence)
+    _complain(sentence, getattr(error, "__notes__", []) if isinstance(error, ChainruleError) else [])
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -123,9 +123,10 @@ def _exit(error: BaseException, sentence: str, code: int) -> NoReturn:
     raise SystemExit(code)
 
 
-def _complain(sentence: str) -> None:
-    """One line on standard error; where even that cannot be written, the exit code must do."""
+def _complain(sentence: str, notes: list[str]) -> None:
+    """One line on standard error, and the notes that mark a place; where even that cannot be written, the exit code must do."""
     if sentence and sys.stderr is not None:
         with contextlib.suppress(OSError):
             sys.stderr.write(f"chainrule: {' '.join(sentence.split())}\n")
+            sys.stderr.writelines(f"{note}\n" for note in notes)
             sys.stderr.flush()

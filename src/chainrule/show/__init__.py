@@ -12,7 +12,8 @@
 >>> print(draw_dot(loss).source.splitlines()[0])
 digraph {
 
-`draw_dot(loss).render("loss")` writes loss.svg and returns that path; it needs Graphviz, the text forms need nothing.
+`draw_dot(loss).render("loss")` writes loss.svg and returns that path; it needs `pip install 'chainrule[show]'`, the text forms
+need nothing.
 
 Every function here is a pure function of a graph: it reads the public facts of nodes (`data`, `grad`, `has_grad`, `op`,
 `inputs`, `label`, `requires_grad`) and changes none. Left out on purpose: collapsing large graphs, and stepping through
@@ -20,8 +21,25 @@ a backward pass. Imports engine, errors and files.
 """
 
 from chainrule.origins import record
+from chainrule.show.backward_code import BackwardCode, backward_code
 from chainrule.show.drawing import Dot, draw_dot, trace
+from chainrule.show.explain import Explanation, explain
 from chainrule.show.notebook import html, svg
+from chainrule.show.page import Page, page
 from chainrule.show.tree import text
 
-__all__ = ["Dot", "draw_dot", "html", "record", "svg", "text", "trace"]
+__all__ = [
+    "BackwardCode",
+    "Dot",
+    "Explanation",
+    "Page",
+    "backward_code",
+    "draw_dot",
+    "explain",
+    "html",
+    "page",
+    "record",
+    "svg",
+    "text",
+    "trace",
+]

@@ -14,8 +14,8 @@ digraph {
 }
 <BLANKLINE>
 
-Left out on purpose: collapsed groups of nodes; above a few hundred nodes draw a part, such as one neuron. Imports
-engine, errors and files.
+SVG and PNG are drawn by picture.py, and by Graphviz where that lacks its package; PDF by Graphviz. Left out on purpose:
+collapsed groups of nodes, which the page has. Imports engine, errors and files.
 """
 
 import contextlib
@@ -28,11 +28,9 @@ from pathlib import Path
 from chainrule.engine import Node, inputs_first
 from chainrule.errors import GraphError, InputError, MissingDependencyError
 from chainrule.files import write_atomically
-from chainrule.show import graphviz
+from chainrule.show import graphviz, picture, raster
+from chainrule.show.picture import DIRECTIONS, MAX_NODES, View
 from chainrule.show.wording import LONGEST_LABEL, expect_node, gradient, number
-
-MAX_NODES = 1000  # Graphviz lays them out in a second; far more take minutes, and nobody can read them
-DIRECTIONS = ("LR", "TB", "RL", "BT")
 
 
 def trace(root: Node) -> tuple[set[Node], set[tuple[Node, Node]]]:
@@ -64,7 +62,9 @@ def draw_dot(root: Node, format: str = "svg", rankdir: str = "LR", *, max_nodes:
     if rankdir not in DIRECTIONS:
         raise InputError(f"unknown rankdir {rankdir!r}; choose one of {', '.join(DIRECTIONS)}")
     nodes = inputs_first(expect_node(root))
-    return Dot("\n".join(_lines(nodes, rankdir)) + "\n", len(nodes), graphviz.checked_format(format), max_nodes)
+    chosen = graphviz.checked_format(format)
+    view = picture.view_of(nodes, rankdir) if len(nodes) <= max_nodes else None
+    return Dot("\n".join(_lines(nodes, rankdir)) + "\n", len(nodes), chosen, max_nodes, view)
 
 
 def _lines(nodes: list[Node], rankdir: str) -> Iterator[str]:
@@ -109,35 +109,53 @@ _ESCAPES |= {c: html.escape(c) for c in '&<>"'}
 
 
 class Dot:
-    """A drawing as DOT text, and the ways to make a picture of it with Graphviz.
+    """A drawing as DOT text, and the ways to make a picture of it.
 
     source: the DOT text.
     nodes: how many nodes of the graph it shows.
     format: svg, png or pdf.
+    view: what the picture shows, as `chainrule.show.picture.view` gives it; without one Graphviz draws the DOT text.
 
-    Notebooks show the picture. Methods that draw raise MissingDependencyError where Graphviz is not installed, and
-    GraphError when the graph is too large or Graphviz fails; `source` and `save` always work.
+    Notebooks show the picture. Methods that draw raise MissingDependencyError where neither mini-racer (for PNG also
+    resvg-py) nor Graphviz is installed, and GraphError when the graph is too large or drawing fails; `source` and `save`
+    always work.
     """
 
-    def __init__(self, source: str, nodes: int, format: str = "svg", max_nodes: int = MAX_NODES) -> None:
+    def __init__(
+        self, source: str, nodes: int, format: str = "svg", max_nodes: int = MAX_NODES, view: View | None = None
+    ) -> None:
         self.source = source
         self.nodes = nodes
         self.format = format
         self.max_nodes = max_nodes
+        self.view = view
 
     def pipe(self, format: str | None = None) -> bytes:
         """The bytes of the picture, in `format` or that of the drawing."""
         chosen = self.format if format is None else graphviz.checked_format(format)
-        self._expect_drawable()
+        picture.expect_drawable(self.nodes, self.max_nodes, "draw_dot")
+        if self.view is not None and chosen != "pdf":
+            with self._graphviz_may_serve():
+                svg = picture.drawn(self.view)
+                return svg.encode() if chosen == "svg" else raster.png(svg)
         return graphviz.draw(self.source, chosen)
 
-    def _expect_drawable(self) -> None:
-        if self.nodes > self.max_nodes:
-            raise GraphError(
-                f"this graph has {self.nodes:,} nodes and pictures are drawn up to {self.max_nodes:,}: draw a part of it, such "
-                "as one neuron or a loss of one sample, read chainrule.show.text(root), or ask for it with "
-                f"draw_dot(root, max_nodes={self.nodes})"
-            )
+    def element(self) -> str:
+        """The picture as an <svg> element, as it stands in a page."""
+        picture.expect_drawable(self.nodes, self.max_nodes, "draw_dot")
+        if self.view is not None:
+            with self._graphviz_may_serve():
+                return picture.drawn(self.view)
+        return graphviz.element(self.source)
+
+    @contextlib.contextmanager
+    def _graphviz_may_serve(self) -> Iterator[None]:
+        """Let the lines after this one draw with Graphviz, if it is there, where a package is missing."""
+        try:
+            yield
+        except MissingDependencyError:
+            if graphviz.find() is None:
+                raise
 
     def render(self, filename: str | os.PathLike[str], format: str | None = None) -> str:
         """Write the picture to `filename`, with the format's ending unless it has it, and return that path.
@@ -157,18 +175,14 @@ class Dot:
         """Write the DOT text to `path` and return it; needs nothing installed."""
         return _write(_checked_path(path), self.source.encode())
 
-    def _element(self) -> str:
-        self._expect_drawable()
-        return graphviz.element(self.source)
-
     def _repr_svg_(self) -> str | None:
         with contextlib.suppress(GraphError, MissingDependencyError):  # _repr_html_ tells why
-            return self._element()
+            return self.element()
         return None
 
     def _repr_html_(self) -> str:
         try:
-            return self._element()
+            return self.element()
         except (GraphError, MissingDependencyError) as error:
             return f"<pre>{html.escape(str(error))}</pre>"
 

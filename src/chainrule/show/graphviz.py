@@ -1,6 +1,7 @@
 """Graphviz's program `dot`: finding it, and turning DOT text into the bytes of a picture.
 
-Graphviz is optional. It is looked for on PATH at each use, so that installing it needs no restart. Imports errors.
+Graphviz draws PDF, and serves where the packages for SVG and PNG are not installed. It is looked for on PATH at each use, so
+that installing it needs no restart. Imports errors.
 """
 
 import functools

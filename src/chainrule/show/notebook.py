@@ -1,14 +1,15 @@
-"""What a notebook shows for a node: the drawing where Graphviz is installed and the graph is small, else the text tree.
+"""What a notebook shows for a node: the page of its graph; as a picture the drawing, where it can be made and is small.
 
-The engine's nodes call `html` and `svg` by name, when a notebook asks for them. Imports engine and errors.
+The engine's nodes call `html` and `svg` by name, when a notebook asks for them. Imports engine, errors and page.
 """
 
+import contextlib
 import html as markup
 
 from chainrule.engine import Node
-from chainrule.errors import GraphError
-from chainrule.show import graphviz
+from chainrule.errors import GraphError, MissingDependencyError
 from chainrule.show.drawing import draw_dot
+from chainrule.show.page import Page
 from chainrule.show.tree import text
 from chainrule.show.wording import expect_node
 
@@ -16,23 +17,27 @@ LARGEST = 200  # nodes; a larger drawing does not fit a page, and slows the note
 
 
 def svg(node: Node) -> str | None:
-    """The drawing of a node's graph as an <svg> element; None without Graphviz, or above LARGEST nodes.
+    """The drawing of a node's graph as an <svg> element; None above LARGEST nodes, or where nothing is installed to draw it.
 
-    Raises GraphError, with what Graphviz said, when it fails.
+    Raises GraphError, with what was said, when drawing fails.
     """
-    if graphviz.find() is None or not _is_small(expect_node(node)):
+    if not _is_small(expect_node(node)):
         return None
-    return graphviz.element(draw_dot(node).source)
+    with contextlib.suppress(MissingDependencyError):
+        return draw_dot(node).element()
+    return None
 
 
 def html(node: Node) -> str:
-    """The same as HTML; where there is no drawing, the text tree, and what Graphviz said if it failed."""
-    failure = ""
+    """The page of a node's graph in a frame of its own; the text tree where there are no frames.
+
+    A graph that is too large for a page is a sentence that says so, and the text tree.
+    """
+    tree = f"<pre>{markup.escape(text(expect_node(node)))}</pre>"
     try:
-        picture = svg(node)
+        return Page(node).frame(tree)
     except GraphError as error:
-        picture, failure = None, f"{error}\n\n"
-    return picture or f"<pre>{markup.escape(failure + text(node))}</pre>"
+        return f"<p>{markup.escape(str(error))}</p>{tree}"
 
 
 def _is_small(root: Node) -> bool:

@@ -36,6 +36,21 @@ def number(x: Any) -> str:
     return type(x).__name__
 
 
+def short(x: float) -> str:
+    """A float for a formula: four decimals or four digits, whichever tells more, and no zeros at the end.
+
+    >>> short(-6.0), short(0.70710678), short(0.00123456), short(3e-7), short(1e300)
+    ('-6', '0.7071', '0.001235', '3e-07', '1e+300')
+    """
+    size = abs(float(x))
+    if not size < float("inf"):
+        return f"{float(x):g}"
+    if size == 0:
+        return "0"
+    shown = f"{float(x):.4f}" if 0.1 <= size < 1e9 else f"{float(x):.4g}"
+    return shown.rstrip("0").rstrip(".") if "." in shown and "e" not in shown else shown
+
+
 def gradient(node: Node) -> str:
     """What is known of a node's gradient, in words: a grad of zero and no grad at all are different things."""
     if not node.requires_grad:
