@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from benchmarks import report
 
-BENCHMARKS = ("engine", "tensor", "names", "compile")
+BENCHMARKS = ("engine", "tensor", "names", "compile", "watch", "show")
 """The modules of this package that measure something."""
 
 

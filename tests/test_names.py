@@ -34,6 +34,7 @@ from chainrule.train import (
 )
 from chainrule.train import checkpoint as checkpoints
 from chainrule.train import folder as folders
+from chainrule.train import run as runs
 from chainrule.train.names import model as names_model
 from chainrule.train.names.lists import words_of_run
 
@@ -52,6 +53,7 @@ SMALL = {"hidden": 12, "embedding": 4, "batch_size": 8, "steps": 60}
 def no_pictures(monkeypatch):
     monkeypatch.setattr(pictures, "spelling_curve", lambda *args, **kwargs: PNG)
     monkeypatch.setattr(pictures, "embedding", lambda *args: PNG)
+    monkeypatch.setattr(runs, "page", lambda run: "not drawn in this test")
 
 
 @pytest.fixture
@@ -448,7 +450,7 @@ def test_a_run_leaves_its_files(names, tmp_path):
     found = files(tmp_path / "run")
     assert set(found) == {
         "checkpoint.safetensors", "config.json", "embedding.png", "loss.png", "metrics.csv", "model.safetensors",
-        "words-test.txt", "words-training.txt", "words-validation.txt",
+        "recording.safetensors", "report.html", "words-test.txt", "words-training.txt", "words-validation.txt",
     }  # fmt: skip
     assert set(found) <= set(folders.FILES)
     parts = [found[f"words-{part}.txt"].decode().split() for part in ("training", "validation", "test")]

@@ -44,6 +44,7 @@ def no_pictures(monkeypatch):
     monkeypatch.setattr(pictures, "loss_curve", lambda *args, **kwargs: PNG)
     monkeypatch.setattr(pictures, "decision_boundary", lambda *args: PNG)
     monkeypatch.setattr(pictures, "svg", lambda dot: "not drawn in this test")
+    monkeypatch.setattr(runs, "page", lambda run: "not drawn in this test")
 
 
 def quick(**chosen):
@@ -478,7 +479,7 @@ def test_a_run_leaves_its_files(tmp_path):
     assert (outcome.train_size, outcome.test_size) == (16, 4)
     found = files(out)
     of_names = {file for file in folders.FILES if file.startswith(("words-", "embedding"))}
-    expected = set(folders.FILES) - of_names - (set() if shutil.which("dot") else {"graph.svg"})
+    expected = set(folders.FILES) - of_names
     assert set(found) == expected
     assert found["loss.png"].startswith(PNG)
     assert found["decision_boundary.png"].startswith(PNG)
@@ -509,12 +510,13 @@ def test_more_columns_have_no_boundary(tmp_path):
     assert any("these data have 3" in note for note in outcome.notes)
 
 
-def test_without_graphviz_it_is_said(tmp_path, monkeypatch):
+def test_without_what_draws_graphs_it_is_said(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "py_mini_racer", None)
     monkeypatch.setenv("PATH", "")
     outcome = train(*configure("lecture", steps=3), tmp_path / "run")
     assert not (tmp_path / "run/graph.svg").exists()
     assert (tmp_path / "run/graph.dot").exists()
-    assert any(note.startswith("no graph.svg: ") and "Graphviz" in note for note in outcome.notes)
+    assert any(note.startswith("no graph.svg: ") and "chainrule[show]" in note for note in outcome.notes)
 
 
 def test_default_folders_are_fresh(tmp_path, monkeypatch):
@@ -1208,7 +1210,7 @@ def test_long_and_many_names_leave_room(recwarn):
     assert len(shown) == 11
     assert shown[0] == "very long la…ong label 0"
     assert shown[-1] == "... 20 more"
-    assert pictures._literal("a" * 200) == "a" * 12 + "…" + "a" * 11
+    assert pictures.literal("a" * 200) == "a" * 12 + "…" + "a" * 11
     assert not recwarn
 
 

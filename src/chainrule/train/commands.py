@@ -1,4 +1,4 @@
-"""The commands of the command line: `train`, `predict`, `sample`, `info`, as a click group `cli`.
+"""The commands of the command line: `show`, `train`, `predict`, `sample`, `info`, as a click group `cli`.
 
 Each reads its options, calls the package that does the work, and words the answer. What goes wrong is raised: cli.py, which
 runs this, makes it one sentence and an exit code. Sits on top of everything.
@@ -27,6 +27,7 @@ from chainrule import __version__, data, native
 from chainrule.data import files
 from chainrule.errors import DataError, InputError, RunError, did_you_mean
 from chainrule.nn.perceptron import ACTIVATIONS
+from chainrule.show.command import show
 from chainrule.train import progress
 from chainrule.train import run as training
 from chainrule.train.compiling import PAYS_FROM, why_not
@@ -42,6 +43,7 @@ from chainrule.train.run import Outcome
 
 EPILOG = """\b
 Examples:
+  chainrule show "tanh(x*w + b)" x=2 w=-3 b=6.88
   chainrule train moons
   chainrule train points.csv --target label
   chainrule predict runs/points-001 new.csv -o answers.csv
@@ -71,9 +73,12 @@ class _Commands(click.Group):
 @click.version_option(__version__, prog_name="chainrule", message="%(prog)s %(version)s")
 @click.pass_context
 def cli(ctx: click.Context, /) -> None:
-    """Train small nets, of scalars or of tensors, and use them."""
+    """See the gradients of an expression; train small nets, of scalars or of tensors, and use them."""
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
+
+
+cli.add_command(show)
 
 
 # ---- train ----------------------------------------------------------------------------------------------------------
@@ -156,7 +161,7 @@ class _Grouped(click.Command):
                 formatter.write_dl([record for record in shown if record is not None])
 
 
-CAN_CHANGE_ON_RESUME = {"resume", "steps", "checkpoint_every", "quiet", "source"}
+CAN_CHANGE_ON_RESUME = {"resume", "steps", "checkpoint_every", "report", "quiet", "source"}
 
 
 @cli.command(cls=_Grouped, epilog=TRAIN_EPILOG)
@@ -262,6 +267,12 @@ CAN_CHANGE_ON_RESUME = {"resume", "steps", "checkpoint_every", "quiet", "source"
     help="Make an array program of the net and its loss, and take the steps by that; or use the plain engine throughout.  "
     f"[default: compile runs of {PAYS_FROM['native']} steps and more, which is where it pays]",
 )
+@click.option(
+    "--report/--no-report",
+    default=None,
+    help="Record gradients, activations and what the net decides on the way, and draw report.html of it.  [default: report; a "
+    "run that is resumed: as before]",
+)
 @click.option("--checkpoint-every", type=int, metavar="N", help="Updates between checkpoints.  [default: one every 5 seconds]")
 @click.option("--quiet", is_flag=True, help="Show nothing but errors, and the run folder where --out does not tell it.")
 @click.pass_context
@@ -276,15 +287,17 @@ def train(ctx: click.Context, /, source: str | None, resume: Path | None, quiet:
     line in any alphabet.
 
     The folder gets config.json, heldout.csv, metrics.csv, loss.png, decision_boundary.png (for two features), graph.dot and
-    graph.svg (one neuron of scalars) and model.safetensors; of names the words of each part, and embedding.png. Checkpoints are
-    taken on the way: Ctrl-C saves the step that is done, and a crash loses the last seconds.
+    graph.svg (one neuron of scalars) and model.safetensors; of names the words of each part, and embedding.png. report.html shows
+    what happened in the net; it is made of recording.safetensors. Checkpoints are taken on the way: Ctrl-C saves the step that is
+    done, and a crash loses the last seconds.
     """
     showing: dict[str, Any] = {"checkpoint_every": options.pop("checkpoint_every")}
+    report = options.pop("report")
     if not quiet:
         showing |= {"show": progress.for_terminal, "announce": _announce}
     if resume is not None:
         _expect_resumable(ctx, source)
-        outcome = training.resume(resume, steps=options["steps"], **showing)
+        outcome = training.resume(resume, steps=options["steps"], report=report, **showing)
         if outcome.was_complete and not quiet:
             _say_wrapped(f"the run {outcome.folder} has done its {outcome.steps:,} steps; --steps N goes on to step N")
         if outcome.was_complete:
@@ -298,7 +311,7 @@ def train(ctx: click.Context, /, source: str | None, resume: Path | None, quiet:
         config, points = configure(source, **options)
         if not quiet and options["compile"] is None and not config.compile:
             showing["announce"] = _announce_plain
-        outcome = training.train(config, points, out, force=force, **showing)
+        outcome = training.train(config, points, out, force=force, report=report is not False, **showing)
     if outcome.interrupted is not None:
         _stop_interrupted(outcome, signal.Signals[outcome.interrupted])
     if not quiet:

@@ -27,6 +27,8 @@ FILES = (
     "loss.png",
     "metrics.csv",
     "model.safetensors",
+    "recording.safetensors",
+    "report.html",
     "words-test.txt",
     "words-training.txt",
     "words-validation.txt",

@@ -1,8 +1,9 @@
-"""The kinds of run, one row each, and what a run needs of a kind: a `Trainer`, which computes, and a `Report`, which tells.
+"""The kinds of run, one row each, and what a run needs of a kind: a `Trainer`, which computes, a `Report`, which tells, and a
+`Probe`, which looks into the net (probe.py).
 
 run.py has the folder, the lock, checkpoints, interrupts and progress, the same for all. What differs is here: how settings
-are read, where data come from, what a step is (`Trainer`), and what is said and left in the folder (`Report`). A new kind is a
-new row and two classes. Imports what the rows name.
+are read, where data come from, what a step is (`Trainer`), what is said and left in the folder (`Report`), and how a net is
+looked into (`Probe`). A new kind is a new row and three classes. Imports what the rows name.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,8 +15,10 @@ from chainrule.train.config import Config
 from chainrule.train.loop import make_trainer
 from chainrule.train.names.config import NAMES, NamesConfig
 from chainrule.train.names.lists import load_words
+from chainrule.train.names.probe import NamesProbe
 from chainrule.train.names.report import NamesReport
 from chainrule.train.names.trainer import NamesTrainer
+from chainrule.train.probe import Probe, TableProbe
 from chainrule.train.settings import Settings
 from chainrule.train.table import TableReport
 
@@ -119,11 +122,12 @@ class Kind(NamedTuple):
     settings: Any
     trainer: Callable[[Any, Any], Trainer]
     report: Callable[[Any], Report]
+    probe: Callable[[Any], Probe]
     load: Callable[[Any, Path, object], Any]
 
 
-TABLE = Kind(Config, make_trainer, TableReport, lambda config, folder, fingerprint: config.load())
-SPELLING = Kind(NamesConfig, NamesTrainer, NamesReport, load_words)
+TABLE = Kind(Config, make_trainer, TableReport, TableProbe, lambda config, folder, fingerprint: config.load())
+SPELLING = Kind(NamesConfig, NamesTrainer, NamesReport, NamesProbe, load_words)
 
 
 def kind_of(config: Any) -> Kind:

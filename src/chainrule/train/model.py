@@ -184,7 +184,7 @@ def make_net(sizes: Sequence[int], activation: str, output_activation: str, seed
     """The net of that architecture: of scalars with the weights that `random.seed(seed)` gives (`random` itself is put back
     after), of tensors with those that NumPy's generator of that seed gives."""
     if kind == "tensor":
-        return _make_tensor_net(sizes, activation, output_activation, seed)
+        return make_tensor_net(sizes, activation, output_activation, seed)
     if kind != "scalar":
         raise ModelFileError(f"a net is made of scalars or of tensors, not of {kind!r}")
     state = random.getstate()
@@ -198,11 +198,14 @@ def make_net(sizes: Sequence[int], activation: str, output_activation: str, seed
 _LAYERS = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
 
 
-def _make_tensor_net(sizes: Sequence[int], activation: str, output_activation: str, seed: int) -> nn.Sequential:
+def make_tensor_net(
+    sizes: Sequence[int], activation: str, output_activation: str, seed: int = 0, dtype: Any = "float32"
+) -> nn.Sequential:
+    """The same of tensors, with numbers of that type."""
     generator = np.random.default_rng(seed)
     layers: list[Any] = []
     for i, (n, m) in enumerate(itertools.pairwise(sizes), 2):
-        layers.append(nn.Linear(n, m, generator=generator))
+        layers.append(nn.Linear(n, m, dtype=dtype, generator=generator))
         name = output_activation if i == len(sizes) else activation
         if name not in ACTIVATIONS:
             raise ModelFileError(f"there is no activation {name!r}")

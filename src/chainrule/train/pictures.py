@@ -10,10 +10,11 @@ import functools
 import importlib
 import io
 import math
+import re
 import unicodedata
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeVar
 
 from chainrule.data import Dataset
 from chainrule.engine import Value, no_grad
@@ -24,6 +25,7 @@ from chainrule.train.model import Model
 from chainrule.train.progress import measure_in_words
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
 COLORS = ("#d1495b", "#30638e", "#edae49", "#4b8f5c", "#8e6c8a", "#6b6b6b", "#00798c", "#b5651d", "#c77dff", "#222222")
 LONGEST = 24  # of a name, in signs
@@ -39,11 +41,11 @@ def require_matplotlib() -> None:
         raise MissingDependencyError("drawing needs matplotlib; install it with: pip install 'chainrule[train]'") from None
 
 
-def _without_warnings(draw: Callable[P, bytes]) -> Callable[P, bytes]:
+def without_warnings(draw: Callable[P, T]) -> Callable[P, T]:
     """What matplotlib warns of (a script that its font has not, numbers that leave no room) is no news to who trains."""
 
     @functools.wraps(draw)
-    def quiet(*args: P.args, **kwargs: P.kwargs) -> bytes:
+    def quiet(*args: P.args, **kwargs: P.kwargs) -> T:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return draw(*args, **kwargs)
@@ -51,14 +53,14 @@ def _without_warnings(draw: Callable[P, bytes]) -> Callable[P, bytes]:
     return quiet
 
 
-@_without_warnings
+@without_warnings
 def loss_curve(history: Sequence[Record], measure_name: str, name: str, title: str, *, batches: bool) -> bytes:
     """loss.png: the loss by step, and below it the accuracy (or the error of a regression).
 
     name, title: of the data, and what is shown of them.
     batches: whether each step saw a batch only; then the curves are noisy, and their running mean is drawn over them.
     """
-    figure = _figure(7.0, 5.5)
+    figure = new_figure(7.0, 5.5)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     steps = [record.step for record in history]
     factor, unit = (100.0, " (%)") if measure_name == "accuracy" else (1.0, "")
@@ -69,7 +71,7 @@ def loss_curve(history: Sequence[Record], measure_name: str, name: str, title: s
         below.plot(*zip(*tests, strict=True), "o-", color=COLORS[0], markersize=4, label=f"held-out {measure_name}")
     if min(record.loss for record in history) > 0:
         above.set_yscale("log")
-    above.set_title(f"{_literal(name)}: {title}")
+    above.set_title(f"{literal(name)}: {title}")
     above.set_ylabel("loss")
     below.set_ylabel(f"{measure_name}{unit}")
     below.set_xlabel("step")
@@ -84,17 +86,21 @@ def _curve(axes: Any, steps: Sequence[int], ys: Sequence[float], color: str, lab
         axes.plot(steps, ys, color=color, label=label)
         return
     axes.plot(steps, ys, color=color, alpha=0.3, linewidth=0.8, label=f"{label}, batch")
-    # The mean of as many steps before as after, and near the ends of fewer: else it would lag behind a curve that falls.
+    axes.plot(steps, running_means(ys), color=color, label=f"mean of {2 * (len(ys) // 40) + 1} steps")
+
+
+def running_means(ys: Sequence[float]) -> list[float]:
+    """The mean of as many numbers before as after each, a twentieth of all together, and near the ends of fewer: else it would
+    lag behind a curve that falls."""
     half = len(ys) // 40
     sides = [min(half, i, len(ys) - 1 - i) for i in range(len(ys))]
-    means = [math.fsum(ys[i - side : i + side + 1]) / (2 * side + 1) for i, side in enumerate(sides)]
-    axes.plot(steps, means, color=color, label=f"mean of {2 * half + 1} steps")
+    return [math.fsum(ys[i - side : i + side + 1]) / (2 * side + 1) for i, side in enumerate(sides)]
 
 
 SMOOTHED = 1000  # steps, as in the lecture
 
 
-@_without_warnings
+@without_warnings
 def spelling_curve(records: Sequence[Any], name: str, *, window: int, guess: float) -> bytes:
     """loss.png of a run on names: the mean loss of each window of steps and of SMOOTHED steps, and the validation loss.
 
@@ -102,7 +108,7 @@ def spelling_curve(records: Sequence[Any], name: str, *, window: int, guess: flo
     guess: the loss of a fair guess.
     """
     *rows, final = records
-    figure = _figure(7.0, 5.0)
+    figure = new_figure(7.0, 5.0)
     axes = figure.subplots()
     steps, losses = [row.step + window / 2 for row in rows], [row.loss for row in rows]
     width = max(1, min(SMOOTHED // window, len(rows) // 10))
@@ -119,7 +125,7 @@ def spelling_curve(records: Sequence[Any], name: str, *, window: int, guess: flo
     axes.plot(*zip(*judged[:2], strict=True), "o:", color=COLORS[0], markersize=4, linewidth=1.0)
     axes.plot([final.step], [final.loss], "s", color=COLORS[1], markersize=5, label="training, all of it, at the end")
     axes.axhline(guess, color="gray", linestyle="--", linewidth=1.0, label=f"a guess: {guess:.2f}")
-    axes.set_title(f"{_literal(name)}: loss {final.loss:.3f} training, {final.validation_loss:.3f} validation")
+    axes.set_title(f"{literal(name)}: loss {final.loss:.3f} training, {final.validation_loss:.3f} validation")
     axes.set_xlabel("step")
     axes.set_ylabel("cross-entropy loss")
     axes.grid(alpha=0.3)
@@ -127,7 +133,7 @@ def spelling_curve(records: Sequence[Any], name: str, *, window: int, guess: flo
     return _png(figure)
 
 
-@_without_warnings
+@without_warnings
 def embedding(weight: Any, characters: Sequence[str], name: str) -> bytes:
     """embedding.png: the characters where the net has put them, seen from the side from which they differ most.
 
@@ -141,13 +147,13 @@ def embedding(weight: Any, characters: Sequence[str], name: str) -> bytes:
     places = places if places.shape[1] == 2 else numpy.column_stack([places, numpy.zeros(len(places))])
     share = float((sizes[:2] ** 2).sum() / max((sizes**2).sum(), 1e-300))
     families, without = _fonts("".join(characters) + name)
-    figure = _figure(6.5, 6.0)
+    figure = new_figure(6.5, 6.0)
     axes = figure.subplots()
     axes.scatter(places[1:, 0], places[1:, 1], s=9, color=COLORS[1], alpha=0.6)
     axes.scatter(*places[0], s=30, color=COLORS[0], marker="s", label="the boundary, before and after each word")
     if len(characters) <= MOST_LABELS:
         _label(axes, places, [_shown(c, without) for c in characters], list(families))
-    axes.set_title(f"{_literal(name)}: the embedding ({100 * share:.0f} % of its variance)", family=list(families))
+    axes.set_title(f"{literal(name)}: the embedding ({100 * share:.0f} % of its variance)", family=list(families))
     axes.set_xlabel("first principal component")
     axes.set_ylabel("second")
     axes.grid(alpha=0.3)
@@ -176,7 +182,7 @@ def _shown(character: str, without: frozenset[str]) -> str:
         return "␣"
     if character in without or not character.isprintable():
         return f"U+{ord(character):04X}"
-    return _literal("◌" + character if unicodedata.combining(character) else character)
+    return literal("◌" + character if unicodedata.combining(character) else character)
 
 
 @functools.cache
@@ -235,10 +241,10 @@ def _apart(at: Any, widths: Any, height: float) -> Any:
     return at
 
 
-@_without_warnings
+@without_warnings
 def decision_boundary(model: Model, train: Dataset, test: Dataset | None, measure: float) -> bytes:
     """decision_boundary.png of a model over two features: where each class is predicted, or what a regression predicts."""
-    figure = _figure(7.0, 5.5)
+    figure = new_figure(7.0, 5.5)
     axes = figure.subplots()
     (x1, x2), grid = _grid(model, train)
     columns = list(zip(*grid, strict=True))  # one per output
@@ -256,10 +262,10 @@ def decision_boundary(model: Model, train: Dataset, test: Dataset | None, measur
         if test is not None:
             axes.scatter([], [], s=28, color="gray", marker="^", label="held out")
         axes.legend(loc="best", framealpha=0.9)
-    axes.set_xlabel(_literal(train.columns[0]))
-    axes.set_ylabel(_literal(train.columns[1]))
+    axes.set_xlabel(literal(train.columns[0]))
+    axes.set_ylabel(literal(train.columns[1]))
     name = "accuracy" if model.classes else "rmse"
-    axes.set_title(f"{_literal(train.name)}: training {measure_in_words(name, measure)}")
+    axes.set_title(f"{literal(train.name)}: training {measure_in_words(name, measure)}")
     return _png(figure)
 
 
@@ -267,12 +273,13 @@ def _grid(model: Model, train: Dataset) -> tuple[tuple[list[float], list[float]]
     """The coordinates of a grid around the points, and the net's outputs there, row by row."""
     products = sum(layer_in * layer_out for layer_in, layer_out in zip(model.sizes, model.sizes[1:], strict=False))
     count = min(120, max(16, math.isqrt(PRODUCTS_PER_GRID // products)))
-    x1, x2 = (_spread(column, count) for column in zip(*train.X, strict=True))
+    x1, x2 = (spread(column, count) for column in zip(*train.X, strict=True))
     with no_grad():
         return (x1, x2), model.scores([[a, b] for b in x2 for a in x1])
 
 
-def _spread(column: Sequence[float], count: int) -> list[float]:
+def spread(column: Sequence[float], count: int) -> list[float]:
+    """So many numbers, evenly spaced, that reach beyond those of a column on both sides."""
     margin = 0.15 * (max(column) - min(column)) or 1.0
     low, high = min(column) - margin, max(column) + margin
     return [low + (high - low) * i / (count - 1) for i in range(count)]
@@ -311,7 +318,7 @@ def _points(axes: Any, part: Dataset, k: int, name: str | None, color: str, mark
             edgecolors="white",
             linewidths=0.7,
             marker=marker,
-            label=None if name is None else _literal(name),
+            label=None if name is None else literal(name),
         )
 
 
@@ -322,7 +329,7 @@ def _surface(
     values, shape = z
     bounds = {"vmin": min(train.y), "vmax": max(train.y)}
     mesh = axes.contourf(x1, x2, numpy.reshape(values, shape), levels=20, cmap="viridis", extend="both", **bounds)
-    figure.colorbar(mesh, ax=axes, label=f"predicted {_literal(train.target)}")
+    figure.colorbar(mesh, ax=axes, label=f"predicted {literal(train.target)}")
     for part, marker, name in ((train, "o", "training"), (test, "^", "held out")):
         if part is not None:
             look = {"s": 28, "cmap": "viridis", "edgecolors": "white", "linewidths": 0.7, "marker": marker, "label": name}
@@ -357,18 +364,28 @@ def svg(dot: Dot) -> bytes | str:
         return str(error)
 
 
-def _figure(width: float, height: float) -> Any:
+def new_figure(width: float, height: float) -> Any:
+    """A figure of so many inches that is known to no window."""
     figure = importlib.import_module("matplotlib.figure").Figure(figsize=(width, height), layout="constrained")
     importlib.import_module("matplotlib.backends.backend_agg").FigureCanvasAgg(figure)
     return figure
 
 
-def _literal(name: str) -> str:
+def printable(text: str) -> str:
+    r"""A user's text without what is no character: control codes, halves of pairs, and signs that turn the direction of others.
+
+    >>> printable("a\0b\u202ec")
+    'a�b�c'
+    """
+    return re.sub("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", text)
+
+
+def literal(name: str, most: int = LONGEST) -> str:
     """A user's text as matplotlib shall show it: one line that leaves room for the picture; dollar signs start no formula,
     and a leading _ hides no legend entry."""
-    line = " ".join(name.split())
+    line = printable(" ".join(name.split()))
     # Names often begin alike, so the end stays as well.
-    short = line if len(line) <= LONGEST else line[: LONGEST // 2] + "…" + line[1 - LONGEST // 2 :]
+    short = line if len(line) <= most else line[: most // 2] + "…" + line[1 - most // 2 :]
     return (" " if short.startswith("_") else "") + short.replace("$", r"\$")
 
 

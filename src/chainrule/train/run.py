@@ -8,10 +8,13 @@ The folder holds config.json, metrics.csv and checkpoint.safetensors (replaced a
 checkpoint alone is the truth: on `resume` everything else is made from it again, metrics.csv included, so rows beyond it are
 gone. What is trained, one step at a time, is a matter of the kind of run: see kinds.py.
 
+Unless it is not wanted, a run is watched (watch.py): recording.safetensors, written just before each checkpoint, keeps what was
+seen, and report.html shows it, at the end and when the run is stopped. On `resume` what is beyond the checkpoint is cut.
+
 Steps are counted by the updates made: row 0 of metrics.csv is the net as drawn, row k the net after k updates, and the
 last row, on all training samples, the net that was learned. Progress, errors and checkpoints count alike.
 
-Imports errors, and kinds, checkpoint, folder, interrupts, pictures, progress, settings beside it.
+Imports errors, and kinds, checkpoint, folder, interrupts, page, pictures, progress, recording, report, settings, watch beside it.
 """
 
 import contextlib
@@ -25,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import DomainError, InputError, ModelFileError, NonFiniteError, RunError
-from chainrule.train import checkpoint, pictures
+from chainrule.train import checkpoint, pictures, recording
 from chainrule.train.folder import (
     CHECKPOINT,
     REPLACED,
@@ -42,9 +45,14 @@ from chainrule.train.folder import (
 )
 from chainrule.train.interrupts import Interrupts
 from chainrule.train.kinds import Report, Trainer, kind_of
+from chainrule.train.page import page
 from chainrule.train.progress import Shower, Silent
+from chainrule.train.recording import Recording
+from chainrule.train.report import Run, columns_of
 from chainrule.train.settings import Settings
+from chainrule.train.watch import Watch, identity
 
+REPORT = "report.html"
 SECONDS = 5.0  # between checkpoints, when no number of steps is asked for
 
 
@@ -82,6 +90,7 @@ def train(
     *,
     force: bool = False,
     checkpoint_every: int | None = None,
+    report: bool = True,
     show: Shower = Silent,
     announce: Callable[[Trainer, Report, Path], None] | None = None,
 ) -> Outcome:
@@ -91,6 +100,7 @@ def train(
     out: the folder; None for the next free one under runs/. force: replace the run that is in `out`, when this one is
     complete; until then it is kept in the folder `replaced-run` in `out`, and it is put back when this one fails.
     checkpoint_every: steps between checkpoints; None for one every SECONDS.
+    report: whether to record what happens in the net, and draw report.html of it; the numbers are the same without.
     show: what makes the progress display; see progress.py. announce: called once, before the first step.
 
     Raises RunError when the folder exists or cannot be written, NonFiniteError or DomainError when training runs away; the
@@ -107,6 +117,8 @@ def train(
         # The checkpoint first: from here on the folder is a run that can be resumed.
         write(folder / "checkpoint.safetensors", content)
         running = _Run(trainer, folder, checkpoint_every, show, announce, replaced)
+        if report:
+            running.watch()
         running.write_first_files()
         return running.go(interrupts)
 
@@ -127,6 +139,7 @@ def resume(
     *,
     steps: int | None = None,
     checkpoint_every: int | None = None,
+    report: bool | None = None,
     show: Shower = Silent,
     announce: Callable[[Trainer, Report, Path], None] | None = None,
 ) -> Outcome:
@@ -134,8 +147,9 @@ def resume(
 
     run: its folder. steps: a new number of steps, for a run that is to go on longer. The learning rate falls over all
     steps, so with more of them it is higher from here on than it was at last, and the end is not that of a run which had
-    so many steps from the beginning. The other arguments and the errors are those of `train`; ModelFileError when the
-    checkpoint cannot be used. Of a run that is complete nothing is written again, unless a file of it is missing.
+    so many steps from the beginning. report: whether to record; None for as it was before. The other arguments and the
+    errors are those of `train`; ModelFileError when the checkpoint cannot be used. Of a run that is complete nothing is
+    written again, unless a file of it is missing.
     """
     _expect_every(checkpoint_every)
     pictures.require_matplotlib()
@@ -149,6 +163,8 @@ def resume(
             raise InputError(f"{folder} has done {trainer.step} steps already, so steps cannot be {config.steps}")
         replaced = folder / REPLACED
         running = _Run(trainer, folder, checkpoint_every, show, announce, replaced if replaced.is_dir() else None)
+        if report or (report is None and (trainer.step == 0 or (folder / recording.FILE).exists())):
+            running.watch(running.recorded_before())
         if running.is_complete():
             return running.as_it_was()
         running.write_first_files()
@@ -172,11 +188,32 @@ class _Run:
         replaced: Path | None,
     ) -> None:
         self.trainer, self.folder, self.every, self.show, self.announce = trainer, folder, every, show, announce
-        self.report = kind_of(trainer.config).report(trainer)
+        self.kind = kind_of(trainer.config)
+        self.report = self.kind.report(trainer)
+        self.watching: Watch | None = None
         self.replaced = replaced
         self.saved, self.saved_at = trainer.step, time.monotonic()
         self.final: Any = None
         self.notes: list[str] = []
+
+    def watch(self, before: Recording | None = None) -> None:
+        """Record from here on. before: what was recorded so far."""
+        self.watching = Watch(self.trainer, self.kind.probe(self.trainer), before)
+
+    def recorded_before(self) -> Recording | None:
+        """What the folder holds of this run, or None; why it cannot be gone on with becomes a note."""
+        path, step = self.folder / recording.FILE, self.trainer.step
+        if not path.exists():
+            return None
+        try:
+            found = recording.read(path)
+            if found.facts["run"] == json.loads(json.dumps(identity(self.trainer))):
+                return found
+            why = f"{path} is the recording of another run"
+        except ModelFileError as error:
+            why = str(error)
+        self.notes.append(f"{why}; so report.html begins at step {step}")
+        return None
 
     def is_complete(self) -> bool:
         """Whether all steps are done and every file is there, as far as can be told: metrics.csv is the last one written."""
@@ -189,7 +226,8 @@ class _Run:
         except (OSError, UnicodeDecodeError):
             return False
         begun, end = self._lines([*trainer.history, *trainer.unfinished()]), lines.splitlines()[-1:]
-        there = all((folder / name).is_file() for name in ("config.json", *report.last_names()))
+        drawn = [] if self.watching is None else [REPORT, recording.FILE]
+        there = all((folder / name).is_file() for name in ("config.json", *report.last_names(), *drawn))
         return same and there and lines.startswith(begun) and end[0].startswith(f"{trainer.step},")
 
     def as_it_was(self) -> Outcome:
@@ -208,6 +246,7 @@ class _Run:
         except (NonFiniteError, DomainError) as error:
             raise type(error)(f"{str(error).rstrip('.')} ({self._what_is_left()})") from error
         if self.final is None:
+            self._write_report([*trainer.history, *trainer.unfinished()])
             return self._outcome(trainer.step, interrupted=interrupts.received)
         return self._finish(self.final)
 
@@ -217,18 +256,20 @@ class _Run:
         if self.replaced is None:
             with contextlib.suppress(RunError):  # of a full disk, say; then the older checkpoint holds the last weights
                 self._save(diverged=True)
+                self._write_report([*self.trainer.history, *self.trainer.unfinished()])
             after = f"{self.saved} step{'s' * (self.saved != 1)}"
             kept = f"the last weights that are finite, after {after}, are in {self.folder}"
         return f"{kept}; a run keeps its learning rate, so begin a new one with a smaller --lr than {self.trainer.config.lr:g}"
 
     def _steps(self, interrupts: Interrupts) -> None:
         trainer, steps = self.trainer, self.trainer.config.steps
+        advance = trainer.advance if self.watching is None else self.watching.advance
         rows = Rows(self.folder / "metrics.csv", self._lines(trainer.history))
         written = len(trainer.history)
         try:
             with self.show(steps, self.report.progress) as display:
                 while trainer.step < steps and interrupts.received is None:
-                    record = trainer.advance()
+                    record = advance()
                     self._tell_news(display)
                     for new in trainer.history[written:]:
                         rows.append(self.report.row(new))
@@ -259,8 +300,16 @@ class _Run:
         return time.monotonic() - self.saved_at >= SECONDS
 
     def _save(self, *, diverged: bool = False) -> None:
+        self._save_recording()  # before the checkpoint: what is beyond that is cut, and what is missing stays so
         write(self.folder / "checkpoint.safetensors", checkpoint.encode(self.trainer, diverged=diverged))
         self.saved, self.saved_at = self.trainer.step, time.monotonic()
+
+    def _write_report(self, records: list[Any]) -> None:
+        if self.watching is not None:
+            self.watching.facts["about"] = self.report.description()
+            self._save_recording()
+            seen = Run(self.watching.recording(), columns_of(self._lines(records)))
+            write(self.folder / REPORT, page(seen).encode())
 
     def _finish(self, final: Any) -> Outcome:
         trainer, folder, report = self.trainer, self.folder, self.report
@@ -270,6 +319,7 @@ class _Run:
                 self.notes.append(file)
             else:
                 write(folder / file[0], file[1])
+        self._write_report(records)
         write(folder / "metrics.csv", self._lines(records).encode())
         if self.replaced is not None:
             discard(folder)
@@ -281,6 +331,10 @@ class _Run:
         write(self.folder / "config.json", (json.dumps(self.report.settings(), indent=2) + "\n").encode())
         for name, content in self.report.first_files():
             write(self.folder / name, content)
+
+    def _save_recording(self) -> None:
+        if self.watching is not None:
+            write(self.folder / recording.FILE, self.watching.recording().encode())
 
     def _lines(self, records: list[Any]) -> str:
         return "\n".join([self.report.header(), *map(self.report.row, records), ""])

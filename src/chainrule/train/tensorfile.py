@@ -1,6 +1,6 @@
 """One file, one truth: numbers as tensors, everything else as JSON in the header of the same safetensors file.
 
-Models and checkpoints are such files. They are written in one piece (folder.py), so two halves of a state can never
+Models, checkpoints and recordings are such files. They are written in one piece (folder.py), so two halves of a state can never
 disagree; they are never pickle, so reading one runs no code. Imports errors; safetensors at use.
 """
 
@@ -28,10 +28,10 @@ Tensors = dict[str, npt.NDArray[Any]]
 def encode(kind: str, facts: dict[str, Any], tensors: Tensors) -> bytes:
     """The content of a file.
 
-    kind: "model" or "checkpoint". facts: anything JSON can hold; floats come back to the last digit.
-    tensors: float64 arrays by name.
+    kind: "model", "checkpoint" or "recording". facts: anything JSON can hold; floats come back to the last digit.
+    tensors: arrays by name, float64 but for a recording.
     """
-    header = json.dumps({"kind": kind, "version": VERSION, **facts}, ensure_ascii=False)
+    header = json.dumps({"kind": kind, "version": VERSION, **facts})  # ASCII: a file name may not be UTF-8
     # One key only: the format keeps no order among several, and equal runs shall have equal files.
     content: bytes = _safetensors("saving").save(tensors, metadata={KEY: header})
     return content
@@ -52,7 +52,7 @@ def read(path: Path, kind: str) -> tuple[dict[str, Any], Tensors]:
         raise ModelFileError(
             f"{path} is no {kind} of chainrule, or it is truncated: it is not a whole safetensors file"
         ) from None
-    return _facts(path, kind, metadata), _checked(path, tensors)
+    return _facts(path, kind, metadata), tensors if kind == "recording" else _checked(path, tensors)
 
 
 def read_model(path: Path) -> tuple[Path, dict[str, Any], Tensors]:

@@ -125,18 +125,26 @@ class NamesModel:
 
     def _words(self, temperature: float, generator: np.random.Generator) -> Iterator[str]:
         while True:
-            spelled = self._spell(temperature, generator)
-            yield from (self.vocabulary.decode(row[: _length(row)]) for row in spelled.tolist())
+            yield from self.spell(temperature, generator)
 
-    def _spell(self, temperature: float, generator: np.random.Generator) -> Array:
-        """TOGETHER words as rows of tokens, filled up with boundaries."""
-        tokens = np.zeros((TOGETHER, self.context + LONGEST_WORD), np.int64)
-        going = np.arange(TOGETHER)
+    def spell(
+        self, temperature: float, generator: np.random.Generator, count: int = TOGETHER, most: int = LONGEST_WORD
+    ) -> list[str]:
+        """`count` words, spelled side by side, each of `most` characters at most."""
+        spelled = self._spell(temperature, generator, count, most)
+        return [self.vocabulary.decode(row[: _length(row)]) for row in spelled.tolist()]
+
+    def _spell(
+        self, temperature: float, generator: np.random.Generator, count: int = TOGETHER, most: int = LONGEST_WORD
+    ) -> Array:
+        """Words as rows of tokens, filled up with boundaries."""
+        tokens = np.zeros((count, self.context + most), np.int64)
+        going = np.arange(count)
         for place in range(self.context, tokens.shape[1]):
             before = tokens[going, place - self.context : place]
             limits = np.cumsum(self.probabilities(before, temperature, first=place == self.context), axis=1)
             # Below the end also where that is not quite 1: `random` is below 1 by more than the rounding of the product.
-            drawn = generator.random((TOGETHER, 1))[going] * limits[:, -1:]
+            drawn = generator.random((count, 1))[going] * limits[:, -1:]
             tokens[going, place] = (limits > drawn).argmax(axis=1)
             going = going[tokens[going, place] != 0]
             if not going.size:
@@ -159,13 +167,15 @@ class NamesModel:
     def logits(self, contexts: Any) -> Array:
         """What the network tells after each row of `context` tokens, in evaluation mode: shape (rows, tokens)."""
         training = self.net.training
-        self.net.eval()
+        if training:  # switching takes longer than a few rows
+            self.net.eval()
         try:
             with no_grad():
                 logits: Array = self.net(np.asarray(contexts)).data
                 return logits
         finally:
-            self.net.train(training)
+            if training:
+                self.net.train()
 
     def loss(self, X: Array, y: Array) -> float:
         """The mean cross-entropy, in evaluation mode, of context windows: X of shape (rows, context), y of (rows,)."""
@@ -175,11 +185,12 @@ class NamesModel:
             total += F.cross_entropy(self.logits(X[part]).astype(np.float64), y[part], "sum").item()
         return total / len(X)
 
-    def calibrate(self, X: Array) -> None:
-        """Set the statistics of BatchNorm to those of these rows, as `nn.calibrate` does, but CHUNK rows at a time."""
+    def calibrate(self, X: Array, chunk: int = 0) -> None:
+        """Set the statistics of BatchNorm to those of these rows, as `nn.calibrate` does, but CHUNK, or `chunk`, at a time."""
         layer = self.net[3]
         with no_grad():
-            chunks = [X[begin : begin + CHUNK] for begin in range(0, len(X), CHUNK)]
+            size = chunk or CHUNK
+            chunks = [X[begin : begin + size] for begin in range(0, len(X), size)]
             # Two passes: one would have to subtract large numbers that are nearly the same.
             mean = sum(self._before_norm(chunk).sum(axis=0) for chunk in chunks) / len(X)
             squares = sum(((self._before_norm(chunk) - mean) ** 2).sum(axis=0) for chunk in chunks)
