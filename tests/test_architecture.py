@@ -26,7 +26,7 @@ CORE = {
     "shapes": {"errors"},
     "tensor": {"engine", "ops", "arrays", "shapes", "errors"},
     "calculus": {"engine", "errors"},
-    "origins": {"engine", "ops", "tensor"},
+    "origins": {"engine", "errors", "ops", "tensor"},
     "__init__": {"calculus", "compiler", "engine", "errors", "tensor"},  # compiler and tensor by name, when first used
 }
 CORE_NAMES = set(CORE) - {"native"}

@@ -136,3 +136,15 @@ def test_an_origin_is_freed_with_its_node_and_no_copy_has_one():
     assert copy.deepcopy(y).origin is None
     del y
     assert sys.getrefcount(mark) == held - 1
+
+
+def test_parameters_of_a_module_that_was_called_have_names():
+    model, free = nn.MLP(2, [3, 1]), Value(1.0)
+    with record():
+        y = model([1.0, free])
+    assert model.layers[1].neurons[0].b.origin.name == "layers.1.neurons.0.b"
+    assert (free.origin, y.origin.name) == (None, "")
+    from chainrule.show import explain
+
+    y.backward()
+    assert "layers.1.neurons.0.b" in str(explain(y, top=20))

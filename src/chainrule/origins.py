@@ -11,8 +11,9 @@
 None
 
 Nodes made within `record()` keep their origin as long as they live; it costs about a microsecond for each. Nothing is
-recorded otherwise, and then an engine's speed is what it was. Left out on purpose: origins of leaves, which no operation
-made, and of copies. Imports engine, tensor and ops.
+recorded otherwise, and then an engine's speed is what it was. Of leaves, which no operation made, only the parameters of a
+module that was called have an origin: their name in it. Left out on purpose: origins of copies. Imports engine, errors, ops
+and tensor.
 """
 
 import contextlib
@@ -27,6 +28,7 @@ from types import FrameType
 from typing import Any, ClassVar, NamedTuple, cast
 
 from chainrule import engine, ops
+from chainrule.errors import InputError
 from chainrule.ops import Op
 
 
@@ -54,12 +56,14 @@ class Origin(NamedTuple):
     file, line: of the user's code, outside of this package.
     modules: the calls it happened in, the outermost first, as ("MLP", "Layer 2", "Neuron 7"); empty outside of modules.
     call: which call of the outermost module it was, from 1; 0 outside of modules.
+    name: of a parameter, which no operation made, its name in the outermost module, as named_parameters() gives it; "" of others.
     """
 
     file: str
     line: int
     modules: tuple[str, ...] = ()
     call: int = 0
+    name: str = ""
 
     def __str__(self) -> str:
         return str(Place(self.file, self.line))
@@ -175,6 +179,8 @@ class _Calls:
             self.path = (type(module).__name__,)
             self.counts[id(module)] += 1
             self.number = self.counts[id(module)]
+            if self.number == 1:
+                self._name_parameters(module)
         self.alive.append(module)
         self.going_on.append(module)
         try:
@@ -182,6 +188,13 @@ class _Calls:
         finally:
             self.going_on.pop()
             self.path, self.number = before, number
+
+    def _name_parameters(self, module: Any) -> None:
+        place = place_of(sys._getframe(1))
+        with contextlib.suppress(InputError):  # keys that make no name
+            for name, leaf in module.named_parameters():
+                if leaf.origin is None:
+                    leaf._origin = Origin(*place, self.path, 0, name)
 
     def _name(self, parent: Any, child: Any) -> str:
         names = self.names.get(id(parent))
@@ -206,7 +219,10 @@ class _Active(threading.local):
 
 _active = _Active()
 watched: list[type] = []
-"""Classes whose calls, and those of their subclasses, give nodes their place in a model; each has `child_names()`."""
+"""Classes whose calls, and those of their subclasses, give nodes their place in a model.
+
+Each has `child_names()` and `named_parameters()`.
+"""
 
 
 @contextlib.contextmanager

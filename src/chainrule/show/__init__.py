@@ -1,7 +1,7 @@
-"""Pictures of an expression graph: DOT text, SVG and PNG, a text tree for the terminal, and notebooks.
+"""Eyes: a graph as a page that steps through the chain rule, as pictures and text, explained, and written out as code.
 
 >>> from chainrule import Value
->>> from chainrule.show import draw_dot, text
+>>> from chainrule.show import backward_code, draw_dot, explain, text
 >>> a, b = Value(2.0, label="a"), Value(-3.0, label="b")
 >>> loss = a * b
 >>> loss.backward()
@@ -12,12 +12,13 @@
 >>> print(draw_dot(loss).source.splitlines()[0])
 digraph {
 
-`draw_dot(loss).render("loss")` writes loss.svg and returns that path; it needs `pip install 'chainrule[show]'`, the text forms
-need nothing.
+`page(loss, "graph.html")` writes one HTML file in which a person plays both passes; `draw_dot(loss).render("loss.svg")` the
+picture alone, for which `pip install 'chainrule[show]'` brings what is needed; `explain` says what makes up a gradient, and
+`backward_code` is the backward pass as a program. Within `record()` nodes keep the line and the module they were made in,
+by which large graphs fold. `chainrule.show.steps` has the chain rule in words, `chainrule.show.expression` reads expressions.
 
-Every function here is a pure function of a graph: it reads the public facts of nodes (`data`, `grad`, `has_grad`, `op`,
-`inputs`, `label`, `requires_grad`) and changes none. Left out on purpose: collapsing large graphs, and stepping through
-a backward pass. Imports engine, errors and files.
+Everything here is a pure function of a graph: it reads the public facts of nodes (`data`, `grad`, `has_grad`, `op`,
+`inputs`, `label`, `origin`, `requires_grad`) and changes none. Imports the core only.
 """
 
 from chainrule.origins import record

@@ -25,7 +25,7 @@ from chainrule import symbols
 from chainrule.engine import gradients
 from chainrule.errors import GraphError
 from chainrule.ops import FloatMath, Op
-from chainrule.show.wording import printable, short
+from chainrule.show.wording import name_of, printable, short
 
 Label = Callable[[Any, int], Hashable]
 """What an edge is filed under, given the node that it leads to and which of its inputs it comes from; None for nothing."""
@@ -299,8 +299,8 @@ def called(node: Any) -> str:
     >>> called(Value(0.5)), called(Value(0.5) * 2), called(Value(0.5, label="w"))
     ('value 0.5', '*', 'w')
     """
-    if node.label or node.op:
-        return printable(node.label or node.op.symbol)
+    if (name := name_of(node)) or node.op:
+        return printable(name or node.op.symbol)
     return f"value {short(node.data)}" if isinstance(node.data, float) else f"tensor {tuple(node.shape)}"
 
 

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple, overload
 from chainrule import engine
 from chainrule.engine import Node, gradients, inputs_first
 from chainrule.show import arrays, formulas
-from chainrule.show.wording import expect_node, printable, short
+from chainrule.show.wording import expect_node, name_of, printable, short
 
 
 class Contribution(NamedTuple):
@@ -112,8 +112,8 @@ def names(root: Node) -> dict[Any, str]:
     taken: Counter[str] = Counter()
     found: dict[Any, str] = {}
     for node in nodes:  # labels first, so that they stay what they are
-        if node.label:
-            found[node] = _numbered(printable(node.label), taken)
+        if name := name_of(node):
+            found[node] = _numbered(printable(name), taken)
     for i, node in enumerate(nodes, 1):
         if node not in found:
             free = "L" if node is root and not taken["L"] else f"v{i}"

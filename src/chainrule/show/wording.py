@@ -58,6 +58,11 @@ def gradient(node: Node) -> str:
     return f"grad {number(node.grad)}" if node.has_grad else "no backward yet"
 
 
+def name_of(node: Node) -> str:
+    """A node's label; of a parameter without one the name it has in the model, where that was recorded; else ""."""
+    return node.label or (node.origin.name if node.origin and node.op is None else "")
+
+
 def printable(label: str) -> str:
     """The label on one line: control characters, which a terminal would obey, are spelled out; the end of a long one is cut.
 
