@@ -149,6 +149,28 @@ def test_no_script_writes_markup():
         ), name
 
 
+PAIRS = """ink/paper soft/paper ink/sheet soft/sheet accent/paper accent/sheet bad/paper result/paper paper/ink paper/accent paper/upstream
+    upstream/sheet local/sheet result/sheet bad/sheet local/paper text/box text/op text/now text/now-op text/done text/done-op soft/box
+    soft/now soft/done waiting-text/waiting waiting-text/waiting-op bad/bad-fill text/bad-fill soft/bad-fill ink/now""".split()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("pair", PAIRS)
+def test_text_can_be_read_on_what_it_stands_on(scheme, pair):
+    """The contrast of WCAG 2.1, level AA."""
+    style = (WEB / "page.css").read_text(encoding="utf-8").partition("* {")[0]
+    light, _, dark = style.partition("@media")
+    colors = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", dark if scheme == "dark" else light))
+
+    def luminance(color):
+        channels = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted(luminance(colors[name]) for name in pair.split("/"))
+    assert (high + 0.05) / (low + 0.05) >= 4.5
+
+
 def test_every_script_of_the_folder_is_in_the_page():
     assert {path.stem for path in WEB.glob("*.js")} == set(SCRIPTS)
 
@@ -502,3 +524,16 @@ def test_addresses(address, state):
     )
     again = f"JSON.stringify(chainruleAddress.read(chainruleAddress.write({json.dumps(state)})))"
     assert json.loads(javascript.evaluate(("address.js",), again)) == state
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: page(lambda x: x), "a function without arguments that returns one: missing a required argument"),
+        (lambda: page(Value(1.0) * 2, 3), "a page is written to a path, not to int 3"),
+        (lambda: page(Value(1.0) * 2, "picture.svg"), "a page is HTML"),
+    ],
+)
+def test_what_no_page_can_be_made_of(call, words):
+    with pytest.raises(InputError, match=words):
+        call()

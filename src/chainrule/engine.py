@@ -713,7 +713,7 @@ def write(values: list[Any], data: Any, grads: Any) -> None:
 
 
 def data_writes() -> float:
-    """A number that changes whenever the data or requires_grad of a Value is assigned; here NaN, which is never equal: nobody counts."""
+    """A number that changes whenever data or requires_grad of a Value is assigned; here NaN, for nobody counts: never equal."""
     return float("nan")
 
 
