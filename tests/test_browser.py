@@ -16,6 +16,7 @@ from test_page import HOSTILE, interior, net, neuron, samples, twice
 from chainrule import Tensor, Value, gradients, show
 from chainrule.nn import MLP
 from chainrule.show.backward_code import backward_code
+from chainrule.show.expression import read
 from chainrule.show.page import page
 from chainrule.show.steps import as_written, names, steps
 from chainrule.show.wording import number
@@ -371,6 +372,45 @@ def test_the_demo_of_65_818_nodes_opens(reader):
     assert reader.count("#stage .frame") == 5
     assert reader.moment == 90_000
     assert reader.text("#crumbs") == "Graph MLP Layer 2 Neuron 3 call 1 to 34 call 7"
+
+
+def long_sum():
+    w = Value(0.5, label="w")
+    return sum(w * float(i) for i in range(20_000))
+
+
+def long_chain():
+    y = Value(0.5, label="y")
+    for _ in range(30_000):
+        y = y * 0.99 + 0.01
+    return y
+
+
+@pytest.mark.parametrize("build", [long_sum, long_chain])
+def test_a_graph_that_is_deep_opens(reader, build):
+    reader.open(build())
+    assert 0 < reader.count("#stage .node") < 400
+    reader.press("End")
+    assert reader.moment == reader.total
+
+
+def test_a_long_expression_opens(reader):
+    found = read(" + ".join(["x*2"] * 3000), {"x": 1.5})
+    reader.open(found.root, expression=found)
+    assert reader.count("#stage .node") > 0
+
+
+def test_a_page_that_cannot_be_built_shows_the_graph_as_text(chromium, tmp_path):
+    path = tmp_path / "broken.html"
+    broken = page(lecture()).html.replace('id="facts">', 'id="facts">!')
+    assert broken != page(lecture()).html
+    path.write_text(broken, encoding="utf-8")
+    tab = chromium.new_page()
+    tab.goto(path.as_uri())
+    tab.wait_for_selector("html[data-failed]")
+    assert "could not be built" in tab.inner_text("body")
+    assert "L = *" in tab.inner_text("body")
+    tab.close()
 
 
 # ---- addresses -------------------------------------------------------------------------------------------------------

@@ -100,7 +100,7 @@ def test_every_option_has_help_and_is_a_setting():
     assert all(p.help for p in options)
     settings = {field.name for field in dataclasses.fields(Config)} - {"data", "output_activation"}
     settings |= {"file", "context", "embedding"}  # of names
-    assert {p.name for p in options} == settings | {"out", "force", "resume", "checkpoint_every", "quiet"}
+    assert {p.name for p in options} == settings | {"out", "force", "resume", "checkpoint_every", "report", "quiet"}
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from chainrule.nn import functional as F
 from chainrule.origins import record
 from chainrule.show.explain import Explanation, explain
 from chainrule.show.flow import Flow, called, factor, opened_sums
+from chainrule.show.page import page
 from chainrule.tensor import Tensor
 
 ROWS = {op.name: op for op in ops.BUILT_IN}
@@ -359,7 +360,7 @@ def test_the_root_itself():
     x = Value(2.0, label="x")
     e = sums_up(explain(x, x))
     assert (e.gradient, e.paths, e.shares[0].nodes) == (1.0, 1, (x,))
-    for by in ("samples", "parameters", [x]):
+    for by in ("samples", "parameters"):
         assert explain(x, x, by=by).shares[0].share == 1.0
 
 
@@ -532,6 +533,7 @@ def test_a_number_that_was_wrong_before():
         (lambda x, y: explain(x, y, by="path"), InputError, "unknown by 'path'.*did you mean 'paths'"),
         (lambda x, y: explain(x, y, by=7), InputError, "by is one of the words.*not 7"),
         (lambda x, y: explain(x, y, by=[]), InputError, "by is one of the words"),
+        (lambda x, y: explain(x, y, by=[x]), InputError, "x is a leaf, which no path goes through"),
         (lambda x, y: explain(x, y, by=[3]), InputError, "only a graph can be shown"),
         (lambda x, y: explain(x, y, top=0), InputError, "top must be a whole number from 1 up, not 0"),
         (lambda x, y: explain(x, y, top=2.5), InputError, "top must be"),
@@ -555,6 +557,71 @@ def test_one_sentence_for_what_cannot_be_explained(make, error, words):
     with pytest.raises(error, match=words) as caught:
         make(x, x * 2)
     assert "\n" not in str(caught.value)
+
+
+def test_squares_of_gradients_may_overflow():
+    a, b = Value(1.0, label="a"), Value(1.0, label="b")
+    for scale in (1.2e154, 1e200, 1e-200):
+        e = explain(a * scale + b * (3 * scale))
+        assert [s.share for s in e.shares] == pytest.approx([0.9, 0.1])
+        page(a * scale + b * scale)
+    assert "takes lr × less than 4.9e-324 off it" in str(e)
+    assert "takes lr × more than 1.8e308 off it" in str(explain(a * 1e200 + b))
+    wrong = explain(a * math.inf + b * 1e200)
+    assert [s.share for s in wrong.shares] == [None, None]
+    assert wrong.gradient == math.inf
+    assert explain(a * 1e150 + b * math.nan).shares[0].share is None
+    W = Tensor(np.ones((2, 2), np.float32), requires_grad=True, label="W")
+    for root in ((W * np.float32(1e30)).sum(), (W * np.float32(1e30) * np.float32(2.0)).sum()):
+        assert explain(root).shares[0].share == 1.0
+        for by in ("paths", "samples", "parameters"):
+            assert sum(s.share for s in explain(W, root, by=by).shares) == pytest.approx(1.0)
+
+
+def test_products_from_the_leaf_may_overflow_where_the_gradient_is_finite():
+    for up, down in ((1e200, 1e-300), (1e-200, 1e200)):
+        x = Value(1.0 / up, label="x")
+        h = x * up
+        h2 = h * up
+        y = h2 * down + h2 * down
+        for by in ("paths", "samples", "parameters", "nodes"):
+            e = explain(x, y, by=[h2] if by == "nodes" else by, cut=(h, h2))
+            assert math.fsum(s.share for s in e.shares) == pytest.approx(1.0)
+            assert math.fsum(s.contribution for s in e.shares) == pytest.approx(2 * up * up * down if up < 1 else 2e100)
+            assert e.cut.difference == pytest.approx(e.gradient)
+            assert "inf" not in str(e)
+
+
+def test_parts_beyond_the_floats_are_told_in_a_sentence():
+    x = Value(1e-200, label="x")
+    h = x * 1e200
+    y, z = h * 1e200, h * 1e200
+    for by in ("paths", [y, z]):
+        e = explain(x, y - z + x, by=by, cut=(h, y))
+        assert (e.gradient, e.shares) == (1.0, ())
+        assert "beyond the largest float" in str(e)
+        assert "what flows over the edge is larger than any float" in str(e)
+        assert "inf" not in str(e)
+
+
+def test_the_page_stands_without_its_explanations(monkeypatch):
+    def fail(*args, **options):
+        raise ZeroDivisionError("no luck")
+
+    for name in ("explain", "backward_code"):
+        monkeypatch.setattr(f"chainrule.show.asides.{name}", fail)
+    assert "no luck" in page(Value(2.0) * 3).html
+
+
+def test_nodes_of_one_name_are_kept_apart():
+    x = Value(2.0, label="x")
+    h1, h2 = x * 3, x * 4
+    h1.label = h2.label = "h"
+    e = sums_up(explain(x, h1 + h2, by=[h1, h2]))
+    assert [(s.name, s.contribution) for s in e.shares] == [("h #2", 4.0), ("h", 3.0)]
+    e = explain(x, h1 + h2, by={"k" * 60 + "1": h1, "k" * 60 + "2": h2})
+    assert [s.name for s in e.shares] == ["k" * 60 + "… #2", "k" * 60 + "…"]
+    assert [s.name for s in explain(x, h1 + h2, by=[h1, h1]).shares] == ["not through any of them", "h"]
 
 
 def test_names_of_nodes():

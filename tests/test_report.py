@@ -393,6 +393,79 @@ def test_a_run_that_ran_away_is_drawn_up_to_there(tmp_path):
     assert "Update to weight" in drawn
 
 
+@pytest.mark.parametrize("net", ["scalar", "tensor"])
+@pytest.mark.parametrize("lr", [1e6, 1e10, 1e30, 1e308])
+def test_a_run_that_ran_far_away_says_so_and_is_drawn(tmp_path, lr, net):
+    with pytest.raises(NonFiniteError, match=r"^step \d+: the .*; a run keeps its learning rate, so begin") as caught:
+        train(*configure("moons", steps=30, lr=lr, net=net), tmp_path / "run")
+    assert "not written" not in str(caught.value)
+    drawn = (tmp_path / "run/report.html").read_text()
+    assert not Parsed(drawn).open
+    assert drawn == page(report.read(tmp_path / "run"))
+    curves = report.read(tmp_path / "run").curves
+    largest = max([*curves["loss"], *curves["lr"], 0.0])
+    assert ("What is beyond 1e30 is drawn there." in drawn) >= (largest > 1e30)
+
+
+def test_numbers_up_to_infinity_are_drawn(folders):
+    run = report.read(folders / "moons")
+    far = [0.5, 1e29, 1e170, 1e308, math.inf, -math.inf, math.nan]
+    curves = {"step": list(map(float, range(7))), "loss": [abs(y) for y in far], "accuracy": [0.5] * 7, "lr": far}
+    notes = [note._replace(gradient=note.gradient * 1e300, ratio=note.ratio * math.inf) for note in run.recording.notes]
+    views = [view._replace(bounds=np.array([[-1e308, 1e308], [0.0, math.inf]])) for view in run.recording.views]
+    wild = Run(Recording(run.recording.facts, run.recording.arrays, notes, views), curves)
+    assert not Parsed(page(wild)).open
+    drawn = lines(report.loss_figure(wild))["training"].get_ydata()
+    assert drawn == pytest.approx([0.5, 1e29, 1e30, 1e30, 1e30, 1e30, math.nan], nan_ok=True)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_activations_up_to_the_largest_number_are_counted(dtype):
+    most = np.finfo(dtype).max
+    counts, bounds = probes.counted(watches._bounded(np.array([[-most, 0.0, most]], dtype)), "linear")
+    assert (counts.sum(), bounds) == (3, (-1e30, 1e30))
+
+
+def broken(*args):
+    raise OverflowError("too\nlarge.")
+
+
+def test_a_report_that_fails_is_a_note(tmp_path, monkeypatch, no_pictures):
+    with monkeypatch.context() as patch:
+        patch.setattr(progress.Silent, "show", lambda self, record: record.step == 4 and os.kill(os.getpid(), signal.SIGINT))
+        train(*configure("moons", **SMALL), tmp_path / "run")
+    assert (tmp_path / "run/report.html").exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "page", broken)
+        outcome = resume(tmp_path / "run")
+        assert "report.html was not written: OverflowError: too large" in outcome.notes
+        assert outcome.final is not None
+        assert len((tmp_path / "run/metrics.csv").read_text().splitlines()) == 14
+        assert not (tmp_path / "run/report.html").exists()  # not that of 5 steps
+        with pytest.raises(NonFiniteError, match=r"^step 1: .*run; report.html was not written: OverflowError: too large; a run"):
+            train(*configure("moons", **SMALL, lr=1e100, loss="mse", l2=0.0), tmp_path / "away" / "run")
+    resume(tmp_path / "run")
+    assert "Complete: 12 steps" in (tmp_path / "run/report.html").read_text()
+
+
+def test_a_recording_that_fails_is_a_note(tmp_path, monkeypatch, no_pictures):
+    monkeypatch.setattr(watches, "_view", broken)
+    outcome = train(*configure("moons", **SMALL), tmp_path / "run", checkpoint_every=3)
+    (note,) = (note for note in outcome.notes if "written" in note)
+    assert note == "recording.safetensors, and so report.html, was not written: OverflowError: too large"
+    assert outcome.final is not None
+    assert len((tmp_path / "run/metrics.csv").read_text().splitlines()) == 14
+
+
+def test_a_picture_that_fails_costs_no_table(tmp_path, monkeypatch):
+    monkeypatch.setattr("chainrule.train.pictures.loss_curve", lambda *args, **kwargs: broken())
+    outcome = train(*configure("moons", **SMALL), tmp_path / "run")
+    assert "loss.png was not written: OverflowError: too large" in outcome.notes
+    found = {path.name for path in (tmp_path / "run").iterdir()}
+    assert {"metrics.csv", "model.safetensors", "report.html"} <= found
+    assert len((tmp_path / "run/metrics.csv").read_text().splitlines()) == 14
+
+
 @pytest.mark.parametrize("again", [None, True, False])
 def test_a_run_without_a_report_stays_so_unless_it_is_asked_for(tmp_path, no_page, monkeypatch, again):
     with monkeypatch.context() as patch:

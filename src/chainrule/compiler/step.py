@@ -285,6 +285,8 @@ class Plan:
             if np.allclose(x, y, rtol=rtol, atol=rtol, equal_nan=True):
                 continue
             given = self.runner.inputs | dict(before)
+            if not np.all(np.isfinite(x) & np.isfinite(y)):  # overflow comes sooner or later by another order of operations
+                continue
             if lines[i].dtype.kind == "f" and np.max(np.abs(x - y)) <= bounds([lines[i]], given)[0]:
                 continue
             for updated, old in before.items():

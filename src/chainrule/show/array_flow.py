@@ -21,7 +21,7 @@ import numpy as np
 from chainrule import tensor
 from chainrule.arrays import ArrayMath
 from chainrule.engine import gradients, inputs_first
-from chainrule.show.flow import Label, Part, called, expect_dependence
+from chainrule.show.flow import Label, Part, called, expect_dependence, largest, size
 from chainrule.tensor import Tensor, TensorMath
 
 Edge = tuple[int, int, int]  # from node number tail to node number head, as its input at a position
@@ -97,7 +97,7 @@ class ArrayFlow:
         open_ = [self._followed([], self.gradient)]
         done: list[tuple[list[Edge], Any]] = []
         while open_:
-            open_.sort(key=lambda road: float(np.linalg.norm(road[1])))
+            open_.sort(key=lambda road: size(road[1]))
             edges, contribution = open_.pop()
             choices = self.leaving[self._end(edges)]
             if not choices or len(open_) + len(done) + len(choices) > top:
@@ -105,7 +105,7 @@ class ArrayFlow:
             else:
                 open_ += [self._followed([*edges, choice], self._down([*edges, choice])) for choice in choices]
         parts = [self._part(edges, contribution) for edges, contribution in done]
-        return sorted(parts, key=lambda part: -float(np.linalg.norm(part.contribution)))
+        return sorted(parts, key=lambda part: -size(part.contribution))
 
     def _end(self, edges: list[Edge]) -> int:
         return edges[-1][1] if edges else 0
@@ -191,8 +191,10 @@ class ArrayFlow:
         grads = tensor._backpropagate(self.nodes[k], seed, TensorMath, constant)
         if self.node not in grads:
             return [0.0] * length
-        square = float(np.vdot(self.gradient, self.gradient)) or 1.0
-        found = gradients((grads[self.node] * self.gradient).sum(), factors)[factors]
+        unit = largest(self.gradient) or 1.0  # so that squares do not overflow
+        scaled = self.gradient / unit
+        square = float(np.vdot(scaled, scaled)) or 1.0
+        found = gradients((grads[self.node] * (scaled / unit)).sum(), factors)[factors]
         return [float(x) / square for x in found]
 
     def _row(self, k: int, row: int) -> str:

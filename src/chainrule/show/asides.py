@@ -21,6 +21,7 @@ from chainrule.errors import ChainruleError
 from chainrule.show import arrays
 from chainrule.show.backward_code import STYLES, backward_code
 from chainrule.show.explain import WAYS, Explanation, Share, explain
+from chainrule.show.flow import size
 from chainrule.show.wording import number
 
 WORK = 350_000  # nodes that explanations may go through, all together
@@ -37,7 +38,7 @@ def explanations(root: Node, nodes: Sequence[Any]) -> dict[str, Any]:
     Leaves come first, those with labels before others and large gradients before small ones, as many as are done soon.
     """
     index = {node: i for i, node in enumerate(nodes)}
-    found: dict[str, Any] = {"": {"leaves": _told(explain(root, top=20), index)}}
+    found: dict[str, Any] = {"": {"leaves": _leaves(root, index)}}
     for node in _interesting(root, nodes)[: min(MOST, max(1, WORK // (len(WAYS) * len(nodes))))]:
         found[str(index[node])] = {by: told for by in WAYS if (told := _explained(node, root, by, index))}
     return found
@@ -50,15 +51,22 @@ def _interesting(root: Node, nodes: Sequence[Any]) -> list[Any]:
     return sorted(wanted, key=lambda node: (node.op is not None, not node.label, -sizes[node]))
 
 
+def _leaves(root: Node, index: dict[Any, int]) -> dict[str, Any]:
+    try:
+        return _told(explain(root, top=20), index)
+    except Exception as error:  # the picture is worth having without its explanations
+        return {"head": "the leaves cannot be compared", "trouble": f"{type(error).__name__}: {error}", "rows": []}
+
+
 def _size(x: Any) -> float:
-    size = abs(x) if isinstance(x, float) else math.sqrt(float((x * x).sum()))
-    return size if size == size else math.inf
+    found = size(x)
+    return found if found == found else math.inf
 
 
 def _explained(node: Any, root: Node, by: str, index: dict[Any, int]) -> dict[str, Any] | None:
     try:
         explained = explain(node, root, by=by, top=TOP)
-    except ChainruleError:  # lines that were not recorded, for example
+    except Exception:  # lines that were not recorded, for example; whatever it is, the picture is worth having
         return None
     if len(explained.shares) < 2 and by != "paths":
         return None  # one share is the gradient once more
@@ -94,4 +102,6 @@ def programs(root: Node) -> dict[str, dict[str, str]]:
             found[style] = {"text": str(backward_code(root, style=style, max_nodes=LONGEST_CODE))}
         except ChainruleError as error:
             found[style] = {"problem": str(error)}
+        except Exception as error:
+            found[style] = {"problem": f"this cannot be written out ({type(error).__name__}: {error})"}
     return found

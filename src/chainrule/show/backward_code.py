@@ -11,15 +11,15 @@ import math
 x = 2.0
 w = -3.0
 b = 6.5
-v1 = x * w + b
-o = math.tanh(v1)
+v5 = x * w + b
+o = math.tanh(v5)
 <BLANKLINE>
 # backward
 do = 1.0
-dv1 = (1 - o**2) * do
-db = dv1
-dx = w * dv1
-dw = x * dv1
+dv5 = (1 - o**2) * do
+db = dv5
+dx = w * dv5
+dw = x * dv5
 <BLANKLINE>
 
 Each line is a rule of the table, run on names instead of numbers (algebra.py) and printed in a language (languages.py);
@@ -68,7 +68,7 @@ def backward_code(root: Node, style: str = "python", *, forward: bool = True, ma
 
     The gradient of x is dx. Each has a line, with its shape as a comment; += adds up where something is used more than once.
     What has no label stands within the expression that uses it, where that is short and its gradient needs no line of its
-    own; else leaves are called x1, x2, ... and results v1, v2, ...
+    own; else it is called v3, say, as by the page and by `steps`.
     The numbers are the engine's, but for rounding; comparisons are written as if no number were NaN.
 
     Raises InputError for what is no node and an unknown style, GraphError when there is nothing to differentiate or too

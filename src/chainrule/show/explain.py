@@ -24,10 +24,15 @@ from typing import Any, NamedTuple
 from chainrule.engine import Node, Value, gradients
 from chainrule.errors import GraphError, InputError, did_you_mean
 from chainrule.origins import Place
-from chainrule.show.flow import Flow, Part, called, factor
+from chainrule.show.flow import Flow, Part, called, factor, largest, size
 from chainrule.show.wording import expect_node, number, printable
 
 WAYS = ("paths", "lines", "modules", "parameters", "samples")
+LARGEST = "1.8e308"  # as one says what no float is larger than
+TOO_LARGE = (
+    f"there are no shares: parts of this gradient, or their ratio to it, are beyond the largest float ({LARGEST}), and "
+    "cancel out in it"
+)
 SHOWN = 10  # nodes of a path that are printed, runs of one operation as one
 
 
@@ -60,11 +65,12 @@ class Explanation:
     """What `explain` returns; printing it shows a table.
 
     node, root, by: what was asked. gradient: d(root)/d(node); without a node the squared length of the gradient by all
-        leaves. paths: how many there are in all.
+        leaves, inf where no float holds it. paths: how many there are in all.
     shares: the largest, the largest first. others: the sum of the rest, None when there is no rest. Together they are the
         gradient.
     cut: what was asked by `cut`.
-    trouble: where a gradient that is not finite comes in; then there are no shares. edge: that edge, (input, result).
+    trouble: where a gradient that is not finite comes in, and its edge, (input, result); or that parts of a gradient are
+        beyond the floats. Then there are no shares.
     """
 
     node: Node | None
@@ -86,9 +92,16 @@ class Explanation:
     def _head(self) -> str:
         whole = printable(self.root.label) or "L"
         if self.node is None:
-            return f"what makes {whole} move: a small step down the gradient takes lr × {number(self.gradient)} off it"
+            return f"what makes {whole} move: a small step down the gradient takes lr × {self._square()} off it"
         by = f"({called(self.node)})" if " " in called(self.node) else called(self.node)
         return f"d{whole}/d{by} = {_amount(self.gradient)}, the sum over {_count(self.paths, 'path')}"
+
+    def _square(self) -> str:
+        if self.gradient == math.inf and all(math.isfinite(size(share.contribution)) for share in self.shares):
+            return f"more than {LARGEST}"
+        if self.gradient == 0 and any(share.share for share in self.shares):
+            return "less than 4.9e-324"
+        return number(self.gradient)
 
     def _rows(self) -> list[str]:
         if self.trouble:
@@ -106,6 +119,8 @@ class Explanation:
     def _foot(self) -> list[str]:
         if self.cut is None:
             return []
+        if math.isfinite(size(self.cut.before)) and not math.isfinite(size(self.cut.difference)):
+            return [f"what flows over the edge is larger than any float ({LARGEST})"]
         before, after, difference = map(_amount, self.cut)
         return [f"without the edge: {before} would be {after} ({difference} flows over it)"]
 
@@ -162,12 +177,10 @@ def explain(
     way = by if isinstance(by, str) else "paths" if by is None else "nodes"
     if not flow.is_finite(flow.gradient):
         return _trouble(flow, way)
-    if way == "paths":
-        shares, others = _by_paths(flow, top)
-    elif way == "samples":
-        shares, others = _by_samples(flow, top)
-    else:
-        shares, others = _by_labels(flow, way, by, top)
+    try:
+        shares, others = _sorted(flow, way, by, top)
+    except OverflowError:
+        return Explanation(node, root, way, flow.gradient, flow.count, (), None, removed, TOO_LARGE)
     return Explanation(node, root, way, flow.gradient, flow.count, tuple(shares), others, removed)
 
 
@@ -192,6 +205,12 @@ def _flow(node: Any, root: Any) -> Any:
     from chainrule.show.array_flow import ArrayFlow  # here, so that who shows scalars does not wait for NumPy
 
     return ArrayFlow(node, root)
+
+
+def _sorted(flow: Any, way: str, by: Any, top: int) -> tuple[list[Share], Share | None]:
+    if way == "paths":
+        return _by_paths(flow, top)
+    return _by_samples(flow, top) if way == "samples" else _by_labels(flow, way, by, top)
 
 
 # ---- the ways --------------------------------------------------------------------------------------------------------
@@ -231,24 +250,54 @@ def _labels(way: str, by: Any, node: Any) -> tuple[Callable[[Any, int], Hashable
         return (lambda v, i: (v.origin and v.origin.modules) or None), lambda path: " > ".join(map(printable, path))
     if way == "parameters":
         return (lambda v, i: factor(v, i, but=node)), called
-    names = _named_nodes(by)
-    return (lambda v, i: names.get(v)), str
+    groups, names = _groups(by)
+    return (lambda v, i: groups.get(v)), names.__getitem__
 
 
-def _named_nodes(by: Any) -> dict[Any, str]:
+def _groups(by: Any) -> tuple[dict[Any, int], dict[int, str]]:
+    """The group of each node, and what groups are called, each by a name of its own."""
     if isinstance(by, Node):
         by = [by]
     pairs: Any = by.items() if isinstance(by, Mapping) else [("", x) for x in by] if isinstance(by, Iterable) else ()
-    found: dict[Any, str] = {}
+    groups: dict[Any, int] = {}
+    names: dict[int, str] = {}
     for i, (name, nodes) in enumerate(pairs, 1):
         for x in nodes if isinstance(nodes, (list, tuple, set)) else [nodes]:
             expect_node(x)
-            found[x] = printable(str(name)) or (called(x) if x.label else f"{called(x)} #{i}")
-    if not found:
+            if x.op is None:
+                raise InputError(
+                    f"by: {called(x)} is a leaf, which no path goes through; give results, or by='parameters' for the "
+                    "leaves that local derivatives depend on"
+                )
+            if isinstance(by, Mapping) or x not in groups:
+                groups[x] = i
+                names.setdefault(i, printable(str(name)) or (called(x) if x.label else f"{called(x)} #{i}"))
+    if not groups:
         raise InputError(
             f"by is one of the words {', '.join(WAYS)}, a list of nodes, or a dict from names to nodes, not {by!r:.40}"
         )
-    return found
+    return groups, dict(zip(names, _told_apart(names.values()), strict=True))
+
+
+def _told_apart(names: Iterable[str]) -> list[str]:
+    """The names, with a number where one comes again.
+
+    >>> _told_apart(["h", "h", "v", "h"])
+    ['h', 'h #2', 'v', 'h #3']
+    """
+    names = list(names)
+    taken, found = set(names), dict.fromkeys(names, 0)
+    told: list[str] = []
+    for name in names:
+        found[name] += 1
+        if found[name] > 1:
+            k = found[name]
+            while f"{name} #{k}" in taken:
+                k += 1
+            found[name], name = k, f"{name} #{k}"
+            taken.add(name)
+        told.append(name)
+    return told
 
 
 def _without_common_beginning(flow: Any, label: Any, way: str) -> dict[Any, Part]:
@@ -277,16 +326,25 @@ def _without_common_beginning(flow: Any, label: Any, way: str) -> dict[Any, Part
 def _ranked(flow: Any, named: list[tuple[str, Part]], count: int, top: int) -> tuple[list[Share], Share | None]:
     """The shares, the largest first, and what is left of the gradient; count: of how many these are some."""
     shares = sorted((_share(flow, name, part) for name, part in named), key=_rank)[:top]
+    if not all(_is_finite(share) for share in shares):
+        raise OverflowError(TOO_LARGE)
     left = count - len(shares)
     if not left:
         return shares, None
     paths = sum(x.paths for x in shares)
     rest = Part(flow.gradient - _total([x.contribution for x in shares]), flow.count - paths if paths else 0, ())
-    return shares, _share(flow, _count(left, "other"), rest)
+    others = _share(flow, _count(left, "other"), rest)
+    if not _is_finite(others):
+        raise OverflowError(TOO_LARGE)
+    return shares, others
+
+
+def _is_finite(share: Share) -> bool:
+    return math.isfinite(largest(share.contribution)) and math.isfinite(share.share or 0.0)
 
 
 def _rank(share: Share) -> float:
-    return -_size(share.contribution) if share.share is None else -abs(share.share)
+    return -size(share.contribution) if share.share is None else -abs(share.share)
 
 
 def _share(flow: Any, name: str, part: Part) -> Share:
@@ -296,12 +354,11 @@ def _share(flow: Any, name: str, part: Part) -> Share:
 def _ratio(contribution: Any, gradient: Any) -> float | None:
     if isinstance(gradient, float):
         return contribution / gradient if gradient else None
-    whole = float((gradient * gradient).sum())
-    return float((contribution * gradient).sum()) / whole if whole else None
-
-
-def _size(x: Any) -> float:
-    return abs(x) if isinstance(x, float) else math.sqrt(float((x * x).sum()))
+    unit = largest(gradient)
+    if not unit:
+        return None
+    direction = gradient.astype(float) / unit  # so that squares do not overflow
+    return float((contribution.astype(float) / unit * direction).sum()) / float((direction * direction).sum())
 
 
 def _total(xs: list[Any]) -> Any:
@@ -311,7 +368,7 @@ def _total(xs: list[Any]) -> Any:
 def _amount(x: Any) -> str:
     if getattr(x, "ndim", 0) == 0:
         return number(float(x))
-    return f"|{number(_size(x))}|"
+    return f"|{number(size(x))}|"
 
 
 def _count(n: int, noun: str) -> str:
@@ -371,9 +428,12 @@ def _called_together(kind: Any, run: list[Any]) -> str:
 def _leaves(root: Any, top: int) -> Explanation:
     """The squared gradient by each leaf."""
     grads = [(x, g) for x, g in gradients(root).items() if x.op is None and x.requires_grad]
-    squares = [float((g * g).sum()) if hasattr(g, "sum") else g * g for _, g in grads]
+    lengths = [size(g) for _, g in grads]
+    longest = max(lengths, default=0.0)
+    finite = all(map(math.isfinite, lengths))  # of what is not finite there are no shares
+    squares = [_square(g, longest) if finite and longest else 0.0 for _, g in grads]
     total = math.fsum(squares)
-    order = sorted(range(len(grads)), key=lambda i: -squares[i] if squares[i] == squares[i] else -math.inf)
+    order = sorted(range(len(grads)), key=lambda i: -lengths[i] if lengths[i] == lengths[i] else -math.inf)
     shares = tuple(
         Share(called(grads[i][0]), grads[i][1], squares[i] / total if total else None, 0, (grads[i][0],)) for i in order[:top]
     )
@@ -382,7 +442,13 @@ def _leaves(root: Any, top: int) -> Explanation:
     if rest:
         share = math.fsum(squares[i] for i in rest) / total if total else None
         others = Share(_count(len(rest), "other"), None, share, 0, ())
-    return Explanation(None, root, "parameters", total, 0, shares, others)
+    square = total * longest * longest if finite else math.hypot(*lengths)
+    return Explanation(None, root, "parameters", square, 0, shares, others)
+
+
+def _square(x: Any, unit: float) -> float:
+    """The squared length of a number or an array, in squares of a unit, which do not overflow."""
+    return (x / unit) ** 2 if isinstance(x, float) else float(((x.astype(float) / unit) ** 2).sum())
 
 
 def _cut(flow: Any, cut: Any) -> Cut:

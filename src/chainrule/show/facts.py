@@ -127,10 +127,14 @@ def _column(kind: str, numbers: Iterable[Any]) -> str:
 
 
 def _names(root: Node, nodes: Sequence[Any]) -> dict[str, str]:
-    """The names that do not follow from the number of a node: v7 is the seventh, and a scalar constant is called as its data."""
+    """The names that do not follow from the number of a node: v7 is the seventh, and a constant Value is called as its data."""
     called = names(root)
-    follows = {node for node in nodes if isinstance(node, Value) and not node.label and node is not root}
-    return {str(i): called[node] for i, node in enumerate(nodes) if node not in follows and called[node] != f"v{i + 1}"}
+    return {str(i): called[node] for i, node in enumerate(nodes) if called[node] != _following(node, i)}
+
+
+def _following(node: Any, i: int) -> str:
+    constant = isinstance(node, Value) and node.op is None and not node.requires_grad
+    return short(node.data) if constant else f"v{i + 1}"
 
 
 class _Places(NamedTuple):
@@ -142,7 +146,7 @@ class _Places(NamedTuple):
 
 def _origins(nodes: Sequence[Any]) -> dict[str, Any]:
     """Where nodes were made: columns of line, modules and call, and what those numbers stand for."""
-    origins = [getattr(node, "origin", None) for node in nodes]
+    origins = [node.origin if node.op is not None else None for node in nodes]  # a parameter's is only for its name
     if not any(origins):
         return {"lines": [], "modules": []}
     places = _Places({}, {})

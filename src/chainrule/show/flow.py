@@ -13,6 +13,7 @@ more of them than atoms. So nothing here goes through paths one by one: each que
 which sums or compares what comes together at a node. Imports engine and ops.
 """
 
+import decimal
 import functools
 import heapq
 import itertools
@@ -29,6 +30,13 @@ from chainrule.show.wording import name_of, printable, short
 
 Label = Callable[[Any, int], Hashable]
 """What an edge is filed under, given the node that it leads to and which of its inputs it comes from; None for nothing."""
+
+
+Wide = decimal.Decimal
+WIDE = decimal.Context(prec=40, Emin=decimal.MIN_EMIN, Emax=decimal.MAX_EMAX, traps=[])
+"""Where a gradient is finite, the product of its first slopes need not be; 40 digits are more than a float has."""
+wide = WIDE.create_decimal_from_float
+_ZERO, _ONE = Wide(0), Wide(1)
 
 
 class Part(NamedTuple):
@@ -118,12 +126,18 @@ class Flow:
         return ways
 
     @functools.cached_property
-    def tangents(self) -> list[float]:
+    def tangents(self) -> list[Wide]:
         """The derivative of each node by the first."""
-        found = [1.0]
-        for k in range(1, len(self.nodes)):
-            found.append(sum([found[self.tails[e]] * self.slopes[e] for e in self.edges_to(k)]))
+        found, slopes = [_ONE], self.wide_slopes
+        with decimal.localcontext(WIDE):
+            for k in range(1, len(self.nodes)):
+                found.append(sum([found[self.tails[e]] * slopes[e] for e in self.edges_to(k)], _ZERO))
         return found
+
+    @functools.cached_property
+    def wide_slopes(self) -> list[Wide]:
+        """The local derivatives, as numbers whose products do not overflow."""
+        return list(map(wide, self.slopes))
 
     # ---- paths
 
@@ -142,27 +156,30 @@ class Flow:
         label: of an edge; skip: labels that do not count.
         """
         passed = set(skip)
-        tails, slopes = self.tails, self.slopes
-        flows: list[float | None] = [1.0]  # None where no path comes that has not been filed
-        found: dict[Hashable, list[tuple[int, int, float]]] = {}
+        tails, slopes = self.tails, self.wide_slopes
+        flows: list[Wide | None] = [_ONE]  # None where no path comes that has not been filed
+        found: dict[Hashable, list[tuple[int, int, Wide]]] = {}
         for k in range(1, len(self.nodes)):
-            v, flow = self.nodes[k], None
+            v = self.nodes[k]
+            flow: Wide | None = None
             for e in self.edges_to(k):
                 before = flows[tails[e]]
                 if before is None:
                     continue
                 name = label(v, self.positions[e])
-                if name is None or name in passed:
-                    flow = (flow or 0.0) + before * slopes[e]
-                else:
-                    found.setdefault(name, []).append((e, k, before * slopes[e] * self.grads[v]))
+                with decimal.localcontext(WIDE):
+                    amount = before * slopes[e]
+                    if name is None or name in passed:
+                        flow = amount if flow is None else flow + amount
+                    else:
+                        found.setdefault(name, []).append((e, k, amount * wide(self.grads[v])))
             flows.append(flow)
         parts = self._parts(found)
         if flows[-1] is not None:
-            parts[None] = Part(flows[-1], self.count - sum(part.paths for part in parts.values()), (self.root,))
+            parts[None] = Part(float(flows[-1]), self.count - sum(part.paths for part in parts.values()), (self.root,))
         return parts
 
-    def _parts(self, found: dict[Hashable, list[tuple[int, int, float]]]) -> dict[Hashable, Part]:
+    def _parts(self, found: dict[Hashable, list[tuple[int, int, Wide]]]) -> dict[Hashable, Part]:
         """What flows over sets of edges, each (edge, head, amount), by paths that have met none of the others before."""
         closed = {e for edges in found.values() for e, _, _ in edges}
         ways = self._ways({head for edges in found.values() for _, head, _ in edges})
@@ -171,7 +188,8 @@ class Flow:
         for name, edges in found.items():
             paths = sum(counts[self.tails[e]] * ways[head] for e, head, _ in edges)
             nodes = tuple(dict.fromkeys(self.nodes[head] for _, head, _ in edges))
-            parts[name] = Part(math.fsum(amount for _, _, amount in edges), paths, nodes)
+            with decimal.localcontext(WIDE):
+                parts[name] = Part(float(sum([amount for _, _, amount in edges], _ZERO)), paths, nodes)
         return parts
 
     def terms(self) -> list[tuple[str, Part]]:
@@ -187,19 +205,22 @@ class Flow:
             return [(called(self.root), Part(self.gradient, self.count, (self.root,)))]
         total = self.nodes[last]
         opened, found = opened_sums(total, self.node)
-        weights: dict[int, float] = {last: self.grads[total]}
+        weights: dict[int, Wide] = {last: wide(self.grads[total])}
         ways = {last: self._ways({last})[last]}
         for k in range(last, 0, -1):
             if k in weights and self.nodes[k] in opened:
                 weight, count = weights.pop(k), ways.pop(k)
                 for e in self.edges_to(k):
                     tail = self.tails[e]
-                    weights[tail] = weights.get(tail, 0.0) + weight * self.slopes[e]
+                    with decimal.localcontext(WIDE):
+                        weights[tail] = weights.get(tail, _ZERO) + weight * self.wide_slopes[e]
                     ways[tail] = ways.get(tail, 0) + count
         index = {v: k for k, v in enumerate(self.nodes)}
         reached = [(name, x, index[x]) for name, x in found if index.get(x) in weights]
         counts = self._counts({k for _, _, k in reached})
-        return [(name, Part(self.tangents[k] * weights[k], counts[k] * ways[k], (x,))) for name, x, k in reached]
+        tangents = self.tangents
+        with decimal.localcontext(WIDE):
+            return [(name, Part(float(tangents[k] * weights[k]), counts[k] * ways[k], (x,))) for name, x, k in reached]
 
     # ---- edges
 
@@ -208,8 +229,10 @@ class Flow:
         index = {v: k for k, v in enumerate(self.nodes)}
         if a not in index or b not in index:
             return 0.0
-        tail, tangents = index[a], self.tangents
-        return sum(tangents[tail] * self.slopes[e] * self.grads[b] for e in self.edges_to(index[b]) if self.tails[e] == tail)
+        tail, tangents, slopes = index[a], self.tangents, self.wide_slopes
+        with decimal.localcontext(WIDE):
+            slope = sum([slopes[e] for e in self.edges_to(index[b]) if self.tails[e] == tail], _ZERO)
+            return float(tangents[tail] * slope * wide(self.grads[b]))
 
     def is_finite(self, x: float) -> bool:
         """Whether a number is neither NaN nor infinite."""
@@ -275,13 +298,26 @@ class _Search:
 
     def path(self, rank: int) -> tuple[tuple[Any, ...], float]:
         """The nodes of a path to the root, and its contribution."""
-        k, nodes, contribution = len(self.flow.nodes) - 1, [], 1.0
+        k, nodes, contribution = len(self.flow.nodes) - 1, [], _ONE
         while k:
             nodes.append(self.flow.nodes[k])
             _, e, rank = self.of(k)[rank]
-            contribution *= self.flow.slopes[e]
+            contribution = WIDE.multiply(contribution, self.flow.wide_slopes[e])
             k = self.flow.tails[e]
-        return (self.flow.node, *reversed(nodes)), contribution
+        return (self.flow.node, *reversed(nodes)), float(contribution)
+
+
+def size(x: Any) -> float:
+    """The length of a number or an array; squares do not overflow."""
+    if isinstance(x, float):
+        return abs(x)
+    unit = largest(x)
+    return unit * math.sqrt(float(((x.astype(float) / unit) ** 2).sum())) if 0 < unit < math.inf else unit
+
+
+def largest(x: Any) -> float:
+    """The largest absolute value in a number or an array."""
+    return abs(x) if isinstance(x, float) else float(abs(x).max(initial=0.0))
 
 
 def expect_dependence(node: Any, root: Any, grads: dict[Any, Any]) -> None:

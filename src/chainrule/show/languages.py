@@ -17,7 +17,7 @@ arrays. Imports symbols, algebra and NumPy.
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +31,7 @@ CHOICE = -1  # how tightly `a if c else b` holds
 MATMUL = 1.5  # looser than a product, so that x @ w * 2 gets its parentheses
 FEW = 12  # elements of an array that is written out, if that takes no more than
 WIDE = 100  # characters
+MODULES = ("math", "np", "torch")  # no variable is called so in any program, whichever of them it imports
 
 
 class Scope(NamedTuple):
@@ -148,7 +149,7 @@ class Python(Language):
     lazy = True
     title = "python"
     imports = "import math"
-    reserved: tuple[str, ...] = ("math", "abs", "max", "min", "sigmoid")
+    reserved: tuple[str, ...] = (*MODULES, "abs", "max", "min", "sigmoid")
     style = Style(
         _PYTHON_INFIX,
         _calls("math.", abs="abs({0})", maximum="max({0}, {1})", minimum="min({0}, {1})", sigmoid="sigmoid({0})"),
@@ -188,7 +189,7 @@ class NumPy(Python):
     title = "numpy"
     library = "np"
     imports = "import numpy as np"
-    reserved: tuple[str, ...] = ("np", "abs", "max", "min", "sigmoid", "softmax", "log_softmax", "logsumexp")
+    reserved: tuple[str, ...] = (*MODULES, "abs", "max", "min", "sigmoid", "softmax", "log_softmax", "logsumexp")
     keep, joined, dtype_word = "keepdims", "concatenate", "dtype=np.{0}"
     style = Style(
         _PYTHON_INFIX,
@@ -339,7 +340,7 @@ class Torch(NumPy):
     title = "torch"
     library = "torch"
     imports = "import torch"
-    reserved = ("torch", "math", "abs", "max", "min")
+    reserved = (*MODULES, "abs", "max", "min")
     keep, joined, dtype_word = "keepdim", "cat", "dtype=torch.{0}"
     helpers = {}  # noqa: RUF012
     style = Style(
@@ -424,12 +425,41 @@ class Torch(NumPy):
         """What += may change, when the text may be the name or a view of something else."""
         return self.text(f"{x._in(ATOM)}.clone()")
 
+    def write(self, x: Any, scope: Scope, *, anew: bool = False) -> Text:
+        """The text of an expression; slices of torch go forwards only, so what goes backwards is flipped first."""
+        backwards = isinstance(x, Expr) and x.name == "getitem" and any(map(_goes_back, x.options["index"]))
+        if not backwards or not (anew or scope.name(x) is None):
+            return super().write(x, scope, anew=anew)
+        axes, places = forwards(x.options["index"], x.args[0].shape)
+        flipped = f"{self.write(x.args[0], scope)._in(ATOM)}.flip({_listed(axes)})"
+        whole = all(i is Ellipsis or (isinstance(i, slice) and i == slice(None)) for i in places)
+        return self.text(flipped if whole else f"{flipped}[{self._option('index', places, scope)}]")
+
+    def put(self, target: str, x: Expr, scope: Scope, again: bool) -> str:
+        """The statement that does what a scatter does; slices of torch go forwards only, so what is added is turned round."""
+        axes, places = forwards(x.options["index"], x.shape)
+        if not axes:
+            return super().put(target, x, scope, again)
+        added = _plainly(x.args[0])
+        text = self.write(added, scope)
+        if any(isinstance(i, np.ndarray) for i in places):
+            where = f"{_counted(target)}.flip({_listed(axes)})[{self._option('index', places, scope)}]"
+            return self._put_at(target, where, text.text, x.args[0])
+        same = tuple(
+            _reversed(i, x.shape[axis]) if _goes_back(i) else i for i, axis, _ in _along(x.options["index"], len(x.shape))
+        )
+        index = self._option("index", same, scope)
+        turned = _turned(x.options["index"], x.shape, getattr(added, "shape", ()))
+        shown = f"{text._in(ATOM)}.flip({_listed(turned)})" if turned else text.text
+        return f"{target}[{index}] {'+=' if again else '='} {shown}"
+
     def _add_at(self, target: str, places: tuple[Any, ...], index: str, added: str, x: Expr) -> str:
         if all(isinstance(i, np.ndarray) for i in places):
             return f"{target}.index_put_(({index},), {added}, accumulate=True)"
-        # index_put_ takes no slices, so count the places
-        where = f"torch.arange({target}.numel()).reshape({target}.shape)[{index}]"
-        return f"{target}.view(-1).index_add_(0, {where}.reshape(-1), ({added}).expand({_listed(x.shape)}).reshape(-1))"
+        return self._put_at(target, f"{_counted(target)}[{index}]", added, x)  # index_put_ takes no slices
+
+    def _put_at(self, target: str, where: str, added: str, x: Expr) -> str:
+        return f"{target}.put_({where}, ({added}).expand({_listed(x.shape) or '()'}), accumulate=True)"
 
 
 # ---- LaTeX -----------------------------------------------------------------------------------------------------------
@@ -576,6 +606,75 @@ def _plainly(x: Expr) -> Expr:
 def is_range(x: Any) -> bool:
     """Whether an array of whole numbers is 0, 1, 2, ... along one axis."""
     return x.dtype.kind == "i" and 1 < x.size == max(x.shape) and bool((x.reshape(-1) == np.arange(x.size)).all())
+
+
+def forwards(places: tuple[Any, ...], shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[Any, ...]]:
+    """The axes to flip so that no slice need go backwards, and the index of the flipped array that has the same elements.
+
+    >>> forwards((slice(None), slice(None, None, -2)), (3, 5))
+    ((1,), (slice(None, None, None), slice(None, None, 2)))
+    """
+    axes: list[int] = []
+    found: list[Any] = []
+    for i, axis, _ in _along(places, len(shape)):
+        if _goes_back(i):
+            length, (start, stop, step) = shape[axis], i.indices(shape[axis])
+            axes.append(axis)
+            found.append(_short_slice(length - 1 - start, length - 1 - stop, -step, length))
+        else:
+            found.append(i)
+    return tuple(axes), tuple(found)
+
+
+def _turned(places: tuple[Any, ...], shape: tuple[int, ...], added: tuple[int, ...]) -> tuple[int, ...]:
+    """The axes, from the last, of what is added at an index without arrays, along which the index goes backwards.
+
+    added: its shape, which may be repeated.
+    """
+    *_, (_, axis, end) = _along((*places, None), len(shape))
+    ndim = end + len(shape) - axis
+    turned = [after - ndim for i, _, after in _along(places, len(shape)) if _goes_back(i)]
+    return tuple(axis for axis in turned if -axis <= len(added) and added[axis] > 1)
+
+
+def _along(places: tuple[Any, ...], ndim: int) -> Iterator[tuple[Any, int, int]]:
+    """The places of an index, each with the axis of the array and that of what is found there."""
+    axis = after = 0
+    for i in places:
+        yield i, axis, after
+        if i is None:
+            after += 1
+        elif i is Ellipsis:
+            rest = ndim - sum(_width(other) for other in places)
+            axis, after = axis + rest, after + rest
+        else:
+            axis, after = axis + _width(i), after + isinstance(i, slice)
+
+
+def _width(i: Any) -> int:
+    """How many axes a place of an index is about."""
+    if isinstance(i, np.ndarray) and i.dtype == np.bool_:
+        return i.ndim
+    return 0 if i is None or i is Ellipsis else 1
+
+
+def _reversed(i: slice, length: int) -> slice:
+    """The slice that has the same places in the order of the array."""
+    places = range(*i.indices(length))[::-1]
+    return _short_slice(places[0], places[-1] + 1, places.step, length) if places else slice(0, 0)
+
+
+def _short_slice(start: int, stop: int, step: int, length: int) -> slice:
+    return slice(start or None, stop if stop < length else None, step if step > 1 else None)
+
+
+def _goes_back(i: Any) -> bool:
+    return isinstance(i, slice) and i.step is not None and i.step < 0
+
+
+def _counted(target: str) -> str:
+    """The number of each place of an array."""
+    return f"torch.arange({target}.numel()).reshape({target}.shape)"
 
 
 def apart(places: tuple[Any, ...]) -> bool:

@@ -17,6 +17,7 @@ origins and the rest of this room.
 import base64
 import hashlib
 import html as markup
+import inspect
 import json
 import os
 import re
@@ -67,6 +68,12 @@ def page(
 
 
 def _called(function: Callable[[], Any]) -> Node:
+    try:
+        inspect.signature(function).bind()
+    except TypeError as error:
+        raise InputError(f"page takes a node, or a function without arguments that returns one: {error}") from None
+    except ValueError:  # a built-in function without a signature
+        pass
     with record():
         return expect_node(function())
 
@@ -88,7 +95,11 @@ class Page:
 
     def save(self, path: str | os.PathLike[str]) -> str:
         """Write the page to `path`, whole or not at all, and return that path; InputError where that is impossible."""
+        if not isinstance(path, (str, os.PathLike)):
+            raise InputError(f"a page is written to a path, not to {type(path).__name__} {path!r:.40}")
         target = Path(path)
+        if target.suffix.lower() in (".svg", ".png", ".pdf", ".dot"):
+            raise InputError(f"a page is HTML, which {target} should not hold; pictures are made by draw_dot(root).render(...)")
         if not target.name:
             raise InputError(f"a file name is needed, not {str(path)!r}")
         try:
@@ -110,11 +121,13 @@ class Page:
         return f'<iframe sandbox="allow-scripts allow-downloads" style="{style}" srcdoc="{source}">{fallback}</iframe>'
 
     def __repr__(self) -> str:
-        return f"<Page of {self.nodes:,} nodes: .html is its text, .save('graph.html') writes it>"
+        return f"<Page of {self.nodes:,} node{'s' * (self.nodes != 1)}: .html is its text, .save('graph.html') writes it>"
 
 
 def _filled(found: dict[str, Any], title: str, tree: str) -> str:
-    script = "\n".join((WEB / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS)
+    # Dagre comes with its licence wherever it goes.
+    licence = f"/*\n{(WEB / 'dagre.LICENSE.txt').read_text(encoding='utf-8')}*/"
+    script = "\n".join([licence, *((WEB / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS)])
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     parts = {
         "policy": f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src blob: data:; "
@@ -139,4 +152,9 @@ def _encodable(text: str) -> str:
 
 def _in_a_script(found: Any) -> str:
     """JSON that ends no script element and begins no comment, whatever the labels are; ASCII only."""
-    return json.dumps(found, separators=(",", ":"), allow_nan=False).replace("<", r"\u003c").replace(">", r"\u003e").replace("&", r"\u0026")
+    return (
+        json.dumps(found, separators=(",", ":"), allow_nan=False)
+        .replace("<", r"\u003c")
+        .replace(">", r"\u003e")
+        .replace("&", r"\u0026")
+    )

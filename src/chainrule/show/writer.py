@@ -21,7 +21,7 @@ from chainrule.ops import ArrayOp
 from chainrule.show.algebra import Algebra, Constant, Expr
 from chainrule.show.identifiers import Names, latex
 from chainrule.show.languages import FEW, LATEX, WIDE, Scope, is_range
-from chainrule.show.steps import as_written
+from chainrule.show.steps import as_written, names
 from chainrule.symbols import Text
 
 LONGEST = 64  # characters of an expression without a name that stands within another
@@ -63,6 +63,7 @@ class Writer:
         self.of_tensors = not isinstance(root, Value)
         self.m = Algebra(language.lazy)
         self.nodes: list[Any] = as_written(root)
+        self._known_as = names(root)
         self.inputs: dict[str, Any] = {}
         self._claim = Names(getattr(language, "reserved", ())).claim
         self._variables: dict[Any, Variable] = {}
@@ -317,8 +318,9 @@ class Writer:
             if whose.node is self.root:
                 whose.name = self._claim("", "L")
             else:
-                leaf = whose.node is not None and whose.node.op is None
-                whose.name = self._claim("", "x" if leaf else "v", numbered=True)
+                # As the page and the steps call it; what is computed on the way has no name there.
+                known = self._known_as.get(whose.node)
+                whose.name = self._claim(known, "v") if known else self._claim("", "t", numbered=True)
         return self._symbol(v)
 
     def _array(self, array: Any, what: str) -> str:
@@ -441,7 +443,7 @@ class Writer:
         used = "\n".join(body)
         helpers = [text for name, text in self.language.helpers.items() if re.search(rf"(?<![\w.]){name}\(", used)]
         used += "\n".join(helpers)
-        imports = [line for line in dict.fromkeys(("import math", self.language.imports)) if f"{line.split()[-1]}." in used]
+        imports = [line for line in dict.fromkeys(("import math", self.language.imports)) if _uses(used, line.split()[-1])]
         given = textwrap.wrap(f"# given: {_listed(self.inputs)}", WIDE, subsequent_indent="#        ") if self.inputs else []
         given = [line.replace(_JOINED, " ") for line in given]
         blocks = [imports, *[helper.splitlines() for helper in helpers], given]
@@ -452,6 +454,11 @@ class Writer:
         breaks = " \\\\\n  "
         parts = [breaks.join(lines) for lines in (before, after) if lines]
         return "\\begin{aligned}\n  " + " \\\\[1ex]\n  ".join(parts) + "\n\\end{aligned}\n"
+
+
+def _uses(text: str, module: str) -> bool:
+    """Whether a program asks a module for something; no variable is called like one, but the end of a name may be."""
+    return re.search(rf"(?<![\w.]){module}\.", text) is not None
 
 
 def _number(node: Any) -> Any:

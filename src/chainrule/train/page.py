@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from chainrule.train import report
 from chainrule.train.pictures import printable, without_warnings
 from chainrule.train.progress import measure_in_words
+from chainrule.train.recording import FARTHEST
 from chainrule.train.report import Run
 
 
@@ -160,8 +161,23 @@ def _last(curves: dict[str, list[float]], name: str) -> float:
 def _as_html(section: Section, run: Run) -> str:
     shown = _words(run) if section is WORDS else _svg(section, run)
     controls = _slider(run) if section.draw is report.boundary_frames else ""
-    caption = f"{_judged(run)} {section.caption}" if section is CONFUSION else section.caption
+    caption = " ".join([*_first_said(section, run), section.caption])
     return f"<figure><h2>{_text(section.title)}</h2>{shown}{controls}<figcaption>{_text(caption)}</figcaption></figure>"
+
+
+def _first_said(section: Section, run: Run) -> Iterator[str]:
+    """Of what a picture is, or what it leaves out, before how to read it."""
+    facts, views = run.recording.facts, run.recording.views
+    if section is CONFUSION:
+        yield _judged(run)
+    columns = {LOSS: ("loss", "validation_loss", facts["measure"], f"test_{facts['measure']}"), RATE: ("lr",)}.get(section, ())
+    numbers = [abs(y) for name in columns for y in run.curves.get(name, [])]
+    if section is ACTIVATIONS:
+        numbers = [abs(float(y)) for view in (views[0], views[-1]) for y in view.bounds.ravel()]
+        if any(math.isnan(y) for y in numbers):
+            yield "A layer that says NaN or infinity has no histogram."
+    if any(y >= FARTHEST for y in numbers):
+        yield f"What is beyond {FARTHEST:.0e} is drawn there.".replace("e+", "e")
 
 
 def _judged(run: Run) -> str:

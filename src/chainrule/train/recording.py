@@ -18,6 +18,7 @@ from chainrule.train import tensorfile
 Array = npt.NDArray[Any]
 
 FILE = "recording.safetensors"
+FARTHEST = 1e30  # what is beyond, of a run that runs away, is shown there: axes up to 1e300 overflow in matplotlib
 
 
 class Note(NamedTuple):

@@ -7,7 +7,8 @@
 
 Each function takes a run, which is its folder or what `read` made of that, and returns a `matplotlib.figure.Figure` that belongs
 to no window; in a notebook, say `%matplotlib inline` once to see them. They need what the run recorded (watch.py), so not one
-that was trained with --no-report. docs/report.md tells how to read them.
+that was trained with --no-report. docs/report.md tells how to read them. Of a run that ran away, curves and histograms show what
+is beyond FARTHEST at FARTHEST.
 
 Imports errors, and pictures, recording beside it; matplotlib at use.
 """
@@ -26,7 +27,7 @@ import numpy.typing as npt
 from chainrule.errors import InputError, ModelFileError
 from chainrule.train import recording
 from chainrule.train.pictures import COLORS, literal, new_figure, require_matplotlib, running_means, without_warnings
-from chainrule.train.recording import Recording, View
+from chainrule.train.recording import FARTHEST, Recording, View
 
 __all__ = [
     "Run",
@@ -158,7 +159,7 @@ def _expect_steps(run: Run) -> None:
 def _curve(axes: Any, run: Run, name: str, factor: float = 1.0) -> None:
     batches = bool(run.recording.facts["batches"])
     end = -1 if batches and run.is_complete else None  # the last row is of all samples, so then a point of its own
-    steps, means = _thinned(run.curves["step"][:end], [factor * y for y in run.curves[name][:end]])
+    steps, means = _thinned(run.curves["step"][:end], [clipped(factor * y) for y in run.curves[name][:end]])
     if not batches:
         axes.plot(steps, means, color=COLORS[1], label="training")
         return
@@ -166,8 +167,17 @@ def _curve(axes: Any, run: Run, name: str, factor: float = 1.0) -> None:
     smooth = len(means) - len(means) // 80  # the last few are means of too few
     axes.plot(steps[:smooth], running_means(means)[:smooth], color=COLORS[1], label="running mean")
     if run.is_complete:
-        last = run.curves["step"][-1], factor * run.curves[name][-1]
+        last = run.curves["step"][-1], clipped(factor * run.curves[name][-1])
         axes.plot(*([x] for x in last), "s", color=COLORS[1], markersize=4, label="all of it, at the end")
+
+
+def clipped(y: float) -> float:
+    """A number as it is drawn: FARTHEST where it is beyond that; NaN stays NaN.
+
+    >>> clipped(0.5), clipped(1e300), clipped(-math.inf)
+    (0.5, 1e+30, -1e+30)
+    """
+    return min(max(y, -FARTHEST), FARTHEST)
 
 
 def _thinned(steps: Sequence[float], values: Sequence[float]) -> tuple[list[float], list[float]]:
@@ -180,7 +190,8 @@ def _thinned(steps: Sequence[float], values: Sequence[float]) -> tuple[list[floa
 
 
 def _marks(axes: Any, run: Run, name: str, label: str, factor: float = 1.0) -> None:
-    known = [(x, factor * y) for x, y in zip(run.curves["step"], run.curves.get(name, []), strict=False) if math.isfinite(y)]
+    pairs = zip(run.curves["step"], run.curves.get(name, []), strict=False)
+    known = [(x, clipped(factor * y)) for x, y in pairs if math.isfinite(y)]
     if known:
         axes.plot(*zip(*known, strict=True), "o-", color=COLORS[0], markersize=3.5, label=label)
 
@@ -203,7 +214,7 @@ def learning_rate_figure(run: Run) -> Any:
     _expect_steps(run)
     figure = new_figure(WIDTH, 2.4)
     axes = figure.subplots()
-    rows = [(x, y) for x, y in zip(run.curves["step"], run.curves["lr"], strict=True) if math.isfinite(y)]
+    rows = [(x, clipped(y)) for x, y in zip(run.curves["step"], run.curves["lr"], strict=True) if math.isfinite(y)]
     axes.plot(*_thinned([x for x, _ in rows], [y for _, y in rows]), color=COLORS[1])
     axes.set_ylim(bottom=0)
     axes.set_ylabel("learning rate")
@@ -305,7 +316,7 @@ def activation_figure(run: Run) -> Any:
 def _histogram(axes: Any, view: View, layer: int, label: str, *, is_last: bool) -> None:
     """The share of the activations by their size, per unit of it, so that bins of other widths can be compared."""
     counts, (low, high) = view.counts[layer], view.bounds[layer]
-    if not counts.sum() or not math.isfinite(low):
+    if not counts.sum() or not max(abs(low), abs(high)) <= FARTHEST:  # NaN, too
         return
     width = (high - low) / len(counts) or 1.0
     edges = low + width * np.arange(len(counts) + 1)

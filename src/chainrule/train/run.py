@@ -9,7 +9,8 @@ checkpoint alone is the truth: on `resume` everything else is made from it again
 gone. What is trained, one step at a time, is a matter of the kind of run: see kinds.py.
 
 Unless it is not wanted, a run is watched (watch.py): recording.safetensors, written just before each checkpoint, keeps what was
-seen, and report.html shows it, at the end and when the run is stopped. On `resume` what is beyond the checkpoint is cut.
+seen, and report.html shows it, at the end and when the run is stopped. On `resume` what is beyond the checkpoint is cut. The
+report comes after everything else, and one that fails is told of in a note: it takes no run its result, nor its own error.
 
 Steps are counted by the updates made: row 0 of metrics.csv is the net as drawn, row k the net after k updates, and the
 last row, on all training samples, the net that was learned. Progress, errors and checkpoints count alike.
@@ -195,6 +196,7 @@ class _Run:
         self.saved, self.saved_at = trainer.step, time.monotonic()
         self.final: Any = None
         self.notes: list[str] = []
+        self.unseen: list[str] = []  # those of the notes that tell what could not be recorded or drawn
 
     def watch(self, before: Recording | None = None) -> None:
         """Record from here on. before: what was recorded so far."""
@@ -216,7 +218,7 @@ class _Run:
         return None
 
     def is_complete(self) -> bool:
-        """Whether all steps are done and every file is there, as far as can be told: metrics.csv is the last one written."""
+        """Whether all steps are done and every file is there, as far as can be told: metrics.csv and report.html are the last."""
         trainer, folder, report = self.trainer, self.folder, self.report
         if trainer.step < trainer.config.steps or self.replaced is not None:
             return False
@@ -258,7 +260,7 @@ class _Run:
                 self._save(diverged=True)
                 self._write_report([*self.trainer.history, *self.trainer.unfinished()])
             after = f"{self.saved} step{'s' * (self.saved != 1)}"
-            kept = f"the last weights that are finite, after {after}, are in {self.folder}"
+            kept = "; ".join([f"the last weights that are finite, after {after}, are in {self.folder}", *self.unseen])
         return f"{kept}; a run keeps its learning rate, so begin a new one with a smaller --lr than {self.trainer.config.lr:g}"
 
     def _steps(self, interrupts: Interrupts) -> None:
@@ -305,26 +307,50 @@ class _Run:
         self.saved, self.saved_at = self.trainer.step, time.monotonic()
 
     def _write_report(self, records: list[Any]) -> None:
+        self._save_last_recording()
         if self.watching is not None:
-            self.watching.facts["about"] = self.report.description()
-            self._save_recording()
-            seen = Run(self.watching.recording(), columns_of(self._lines(records)))
-            write(self.folder / REPORT, page(seen).encode())
+            try:
+                seen = Run(self.watching.recording(), columns_of(self._lines(records)))
+                write(self.folder / REPORT, page(seen).encode())
+            except Exception as error:  # of matplotlib, or a full disk
+                self._miss(REPORT, error)
+
+    def _miss(self, what: str, error: Exception) -> None:
+        """Note that a file about the run could not be made; the run itself is none the worse."""
+        why = " ".join(str(error).split()).rstrip(".")
+        self.unseen.append(f"{what} was not written: {type(error).__name__}{': ' * bool(why)}{why}")
+        self.notes.append(self.unseen[-1])
 
     def _finish(self, final: Any) -> Outcome:
         trainer, folder, report = self.trainer, self.folder, self.report
         records = [*trainer.history, *trainer.unfinished(), final]
-        for file in report.last_files(records, final):
-            if isinstance(file, str):
-                self.notes.append(file)
-            else:
-                write(folder / file[0], file[1])
-        self._write_report(records)
+        self._write_last_files(records, final)
+        self._save_last_recording()
         write(folder / "metrics.csv", self._lines(records).encode())
         if self.replaced is not None:
             discard(folder)
             self.replaced = None
+        self._write_report(records)
         return self._outcome(trainer.step, final=final, result=report.result(final))
+
+    def _write_last_files(self, records: list[Any], final: Any) -> None:
+        """The model, which must be written, and its pictures, as far as they can be drawn."""
+        missing = self.report.last_names()
+        try:
+            for file in self.report.last_files(records, final):
+                if isinstance(file, str):
+                    self.notes.append(file)
+                else:
+                    write(self.folder / file[0], file[1])
+                    missing = [name for name in missing if name != file[0]]
+        except RunError:
+            raise
+        except Exception as error:
+            if "model.safetensors" in missing:
+                raise
+            for name in missing:  # one that is there is of a shorter run
+                (self.folder / name).unlink(missing_ok=True)
+            self._miss(missing[0] if missing else "a picture", error)
 
     def write_first_files(self) -> None:
         """config.json and what says on which data: what is used, and what is not."""
@@ -334,7 +360,22 @@ class _Run:
 
     def _save_recording(self) -> None:
         if self.watching is not None:
-            write(self.folder / recording.FILE, self.watching.recording().encode())
+            try:
+                content = self.watching.recording().encode()
+            except Exception as error:
+                self.watching.stop()
+                self.watching = None
+                self._miss(f"{recording.FILE}, and so {REPORT},", error)
+            else:
+                write(self.folder / recording.FILE, content)
+
+    def _save_last_recording(self) -> None:
+        """The recording with what there is to say of the run; a report of fewer steps goes, as it would pass for the new one."""
+        if self.watching is not None:
+            self.watching.facts["about"] = self.report.description()
+            self._save_recording()
+            with contextlib.suppress(OSError):
+                (self.folder / REPORT).unlink(missing_ok=True)
 
     def _lines(self, records: list[Any]) -> str:
         return "\n".join([self.report.header(), *map(self.report.row, records), ""])

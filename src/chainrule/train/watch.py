@@ -17,13 +17,14 @@ measures what it comes to.
 Imports recording, probe beside it.
 """
 
+import math
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from chainrule.train.probe import BINS, Probe, counted, shares
-from chainrule.train.recording import Note, Recording, View
+from chainrule.train.recording import FARTHEST, Note, Recording, View
 
 Array = npt.NDArray[Any]
 
@@ -94,6 +95,10 @@ class Watch:
             self._digest()
         return record
 
+    def stop(self) -> None:
+        """Note no step any more; those that wait are dropped."""
+        self._left, self._next, self._pending = iter([]), None, []
+
     def _data(self) -> list[Any]:
         if self.of_scalars:
             return [p.data for p in self.parameters]
@@ -151,9 +156,18 @@ def _moments(flat: Array, probe: Probe) -> tuple[Array, Array]:
     return mean, np.add.reduceat((flat - np.repeat(mean, probe.sizes)) ** 2, probe.begins)
 
 
+def _bounded(x: Array) -> Array:
+    """Finite activations, up to FARTHEST: in bins up to 1e308 the widths overflow. What is not finite stays, and is not counted.
+
+    >>> _bounded(np.array([[-2.0, 1e300]])).tolist()
+    [[-2.0, 1e+30]]
+    """
+    return np.clip(x.astype(np.float64), -FARTHEST, FARTHEST) if FARTHEST < np.abs(x).max() < math.inf else x
+
+
 def _view(step: int, probe: Probe) -> View:
     kinds = [activation for _, activation in probe.layers]
     found = list(zip(probe.activations(), kinds, strict=True))
-    counts, bounds = zip(*(counted(x, kind) for x, kind in found), strict=True)
+    counts, bounds = zip(*(counted(_bounded(x), kind) for x, kind in found), strict=True)
     seen = np.array([shares(x, kind) for x, kind in found])
     return View(step, np.array(counts).reshape(-1, BINS), np.array(bounds), seen, probe.field())

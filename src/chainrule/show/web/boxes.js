@@ -75,9 +75,11 @@ globalThis.chainruleBoxes = (() => {
     return { kind: bad ? "mistaken bad" : "mistaken", text: bad ? `✗ ${text}` : text };
   }
 
-  // Whether the mistaken pass has gone wrong at a node by now.
+  // Whether the mistaken pass has gone wrong at a node by now: as long as both say the same, nothing is.
   function isWrong(graph, passes, n, now) {
-    return Boolean(passes.other) && passes.wrong.has(n) && gradient(graph, passes.other, n, now.steps).known;
+    if (!passes.other || !passes.wrong.has(n)) return false;
+    const [right, other] = [passes.right, passes.other].map((pass) => gradient(graph, pass, n, now.steps));
+    return other.known && !(right.known && right.value === other.value);
   }
 
   function stateOf(graph, passes, n, moment, now) {
@@ -140,5 +142,5 @@ globalThis.chainruleBoxes = (() => {
     return rows.length > most ? [...rows.slice(0, most - 1), rows[most - 1] + " …"] : rows;
   }
 
-  return { value, closed, wrapped, isWrong, MISTAKES };
+  return { value, closed };
 })();

@@ -127,6 +127,8 @@ globalThis.chainruleControls = (() => {
     };
   }
 
+  const DEEPEST = 200; // pieces within pieces; what lies deeper is text of the piece around it
+
   // The expression as it was given, each piece within the piece around it.
   function given(graph, calls) {
     const { expression, spans } = graph.facts;
@@ -134,18 +136,18 @@ globalThis.chainruleControls = (() => {
       .map(([n, [start, end]]) => ({ n: Number(n), start, end }))
       .sort((a, b) => a.start - b.start || b.end - a.end);
     let k = 0;
-    const until = (from, end) => {
+    const until = (from, end, depth = 0) => {
       const parts = [];
       let at = from;
       while (k < pieces.length && pieces[k].start < end) {
         const piece = pieces[k++];
-        if (piece.start < at || piece.end > end) continue;
+        if (piece.start < at || piece.end > end || depth > DEEPEST) continue;
         parts.push(expression.slice(at, piece.start));
         parts.push(
           element(
             "span",
             { class: "part", "data-node": piece.n, onclick: chosen(calls, piece.n) },
-            ...until(piece.start, piece.end),
+            ...until(piece.start, piece.end, depth + 1),
           ),
         );
         at = piece.end;

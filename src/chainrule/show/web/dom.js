@@ -33,5 +33,18 @@ globalThis.chainruleDom = (() => {
 
   const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
+  // What is shown when a page cannot be built: the graph as text, which is there for readers without JavaScript.
+  addEventListener("error", (event) => {
+    if (document.documentElement.dataset.ready || document.documentElement.dataset.failed) return;
+    document.documentElement.dataset.failed = event.message;
+    const tree = new DOMParser().parseFromString(document.querySelector("noscript").textContent, "text/html");
+    const text = tree.querySelector("pre")?.textContent ?? "";
+    byId("app").hidden = true;
+    document.body.prepend(
+      element("p", {}, `This page could not be built here (${event.message}). The graph as text:`),
+      element("pre", {}, text),
+    );
+  });
+
   return { byId, element, drawn, replace, calm };
 })();

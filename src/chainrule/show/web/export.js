@@ -78,5 +78,5 @@ globalThis.chainruleExport = (() => {
     setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
   }
 
-  return { svg, png, standalone };
+  return { svg, png };
 })();

@@ -480,5 +480,5 @@ globalThis.chainruleGroups = (() => {
     return exact > 0 ? exact : tree.groups.findIndex((each) => each.id > 0 && isCalled(each, slug));
   }
 
-  return { tree, choices, usual, path, shortSlug, find, FEW, LARGE, TOO_LARGE };
+  return { tree, choices, usual, path, shortSlug, find };
 })();

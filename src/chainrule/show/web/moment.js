@@ -9,6 +9,7 @@ globalThis.chainruleMoment = (() => {
   const { isLeaf, row } = chainruleGraph;
   const words = chainruleWords;
   const MOST = 12; // inputs of one operation that are listed
+  const LONG = 64; // characters of a line that is set smaller, so that it stays one
 
   function show(place, context, moment, calls) {
     const now = chainruleTimeline.at(context.graph, context.passes.timeline, moment);
@@ -127,7 +128,8 @@ globalThis.chainruleMoment = (() => {
       : uses > 1
         ? element("div", { class: "sum" }, `${words.name(graph, input)} is used ${uses} times: more will come`)
         : null;
-    const line = element("div", { class: "line" }, ...(parts ? inColours(parts) : [said]));
+    const size = said.length > LONG ? "line long" : "line";
+    const line = element("div", { class: size }, ...(parts ? inColours(parts) : [said]));
     return element("li", {}, line, here && !pass.mistake ? element("div", { class: "here" }, here) : null, sum);
   }
 

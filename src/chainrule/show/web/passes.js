@@ -124,5 +124,5 @@ globalThis.chainrulePasses = (() => {
     return null;
   }
 
-  return { run, arrived, gradient, wrong, same, firstTooEarly };
+  return { run, arrived, gradient, wrong, firstTooEarly };
 })();

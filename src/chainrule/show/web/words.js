@@ -62,7 +62,6 @@ globalThis.chainruleWords = (() => {
   const isNamed = (graph, n) => graph.facts.names[n] !== undefined;
   const value = (graph, n) => (graph.kind === "value" ? short(graph.data[n]) : graph.facts.arrays[n].shown);
   const slopeName = (graph, n) => `d${name(graph, graph.root)}/d${name(graph, n)}`;
-  const shown = (x) => (typeof x === "number" ? short(x) : x);
   const bracketed = (text) => (text.startsWith("-") ? `(${text})` : text);
 
   // Equal things joined by equals signs, each once.
@@ -197,8 +196,8 @@ globalThis.chainruleWords = (() => {
     return lines;
   }
 
-  // One line: the parts and how long they are. Walks without recursion would be longer than this recursion, which the length
-  // of a line ends.
+  // One line: the parts and how long they are. Every operation is charged for before its operands are looked at, so that the
+  // length of a line ends the recursion.
   function written(graph, top, later, room) {
     let length = 0;
     const add = (text) => {
@@ -225,14 +224,13 @@ globalThis.chainruleWords = (() => {
       if (inputs.length === 2 && level) {
         const power = called === "pow";
         const right = called === "add" || called === "mul" ? level : level + 1;
-        return {
-          parts: [part(inputs[0], power ? ATOM : level), add(` ${symbol} `), part(inputs[1], power ? 4 : right)],
-          level,
-        };
+        const sign = add(` ${symbol} `); // before its operands, so that a chain of a thousand of them ends here
+        return { parts: [part(inputs[0], power ? ATOM : level), sign, part(inputs[1], power ? 4 : right)], level };
       }
       if (called === "neg") return { parts: [add("-"), part(inputs[0], 3)], level: 3 };
+      const opening = add(`${called}(`);
       const listed = [...inputs].flatMap((x, i) => (i ? [add(", "), part(x, 0)] : [part(x, 0)]));
-      return { parts: [add(`${called}(`), ...listed, add(")")], level: ATOM };
+      return { parts: [opening, ...listed, add(")")], level: ATOM };
     };
     try {
       return { parts: [part(top, 0)], length };
@@ -371,7 +369,6 @@ globalThis.chainruleWords = (() => {
     name,
     isNamed,
     value,
-    shown,
     slopeName,
     origin,
     place,
