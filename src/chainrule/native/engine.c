@@ -49,7 +49,7 @@ static inline double cr_pow(double a, double b) {
 typedef struct Node Node;
 
 typedef struct { /* what few nodes have: a label, where they were made, and the inputs of a node that has MANY */
-    PyObject *label, *origin;
+    PyObject *label; /* or, of a node with an origin, the pair (label, origin): so nodes without one pay nothing for it */
     Node *inputs[];
 } Extras;
 
@@ -166,7 +166,6 @@ static void release_parts(Node *v, Node **todo) {
     }
     if (v->extras) {
         Py_XDECREF(v->extras->label);
-        Py_XDECREF(v->extras->origin);
         PyMem_Free(v->extras);
     }
 }
@@ -385,6 +384,11 @@ static PyObject *engine_apply(PyObject *module, PyObject *const *args, Py_ssize_
     return (PyObject *)v;
 }
 
+static PyObject *origin_of(Node *v) { /* borrowed; NULL for none */
+    PyObject *x = v->extras ? v->extras->label : NULL;
+    return x && PyTuple_Check(x) ? PyTuple_GET_ITEM(x, 1) : NULL;
+}
+
 static int set_label(PyObject *self, PyObject *label, void *unused) {
     Node *v = (Node *)self;
     if (!label) {
@@ -396,6 +400,12 @@ static int set_label(PyObject *self, PyObject *label, void *unused) {
     if ((!v->extras && PyUnicode_GetLength(text) == 0) || (!v->extras && !new_extras(v, 0))) {
         Py_DECREF(text);
         return PyErr_Occurred() ? -1 : 0;
+    }
+    if (origin_of(v)) {
+        PyObject *pair = PyTuple_Pack(2, text, origin_of(v));
+        Py_DECREF(text);
+        if (!pair) return -1;
+        text = pair;
     }
     Py_XSETREF(v->extras->label, text);
     return 0;
@@ -659,7 +669,8 @@ static PyObject *get_op(PyObject *self, void *unused) {
 
 static PyObject *get_label(PyObject *self, void *unused) {
     Extras *e = ((Node *)self)->extras;
-    return e && e->label ? Py_NewRef(e->label) : PyUnicode_FromStringAndSize(NULL, 0);
+    if (!e || !e->label) return PyUnicode_FromStringAndSize(NULL, 0);
+    return Py_NewRef(PyTuple_Check(e->label) ? PyTuple_GET_ITEM(e->label, 0) : e->label);
 }
 
 static unsigned long long data_writes; /* how often data or requires_grad of nodes that were there already has been set */
@@ -689,15 +700,23 @@ static int set_requires_grad(PyObject *self, PyObject *x, void *unused) {
 }
 
 static PyObject *get_origin(PyObject *self, void *unused) {
-    Extras *e = ((Node *)self)->extras;
-    return Py_NewRef(e && e->origin ? e->origin : Py_None);
+    PyObject *origin = origin_of((Node *)self);
+    return Py_NewRef(origin ? origin : Py_None);
 }
 
 static int set_origin(PyObject *self, PyObject *origin, void *unused) {
     Node *v = (Node *)self;
-    if (!v->extras && !new_extras(v, 0)) return -1;
-    Py_XINCREF(origin);
-    Py_XSETREF(v->extras->origin, origin);
+    if (!origin) {
+        PyErr_SetString(PyExc_AttributeError, "_origin cannot be deleted");
+        return -1;
+    }
+    PyObject *label = get_label(self, NULL), *pair = label ? PyTuple_Pack(2, label, origin) : NULL;
+    Py_XDECREF(label);
+    if (!pair || (!v->extras && !new_extras(v, 0))) {
+        Py_XDECREF(pair);
+        return -1;
+    }
+    Py_XSETREF(v->extras->label, pair);
     return 0;
 }
 
