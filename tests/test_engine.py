@@ -583,7 +583,7 @@ def test_memory_returns_with_the_last_reference_without_the_collector(engine, fo
     grown(work, 40)
     before = held()
     # The interpreter's own caches and free lists fill up now and then; a leak shows every time.
-    assert min(grown(work, 40) for _ in range(6)) < 20
+    assert any(grown(work, 40) < 20 for _ in range(20))
     assert held() - before < 40
 
 
