@@ -608,9 +608,14 @@ def test_the_page_stands_without_its_explanations(monkeypatch):
     def fail(*args, **options):
         raise ZeroDivisionError("no luck")
 
-    for name in ("explain", "backward_code"):
-        monkeypatch.setattr(f"chainrule.show.asides.{name}", fail)
-    assert "no luck" in page(Value(2.0) * 3).html
+    def refuse(*args, **options):
+        raise GraphError("not today")
+
+    monkeypatch.setattr("chainrule.show.asides.explain", fail)
+    monkeypatch.setattr("chainrule.show.asides.backward_code", refuse)
+    made = page(Value(2.0) * 3).html
+    assert "no luck" in made
+    assert "not today" in made
 
 
 def test_nodes_of_one_name_are_kept_apart():

@@ -365,3 +365,10 @@ def test_nothing_is_ever_run():
     }
     assert not called & {"eval", "exec", "compile", "getattr", "__import__"}
     assert "import ast" not in source
+
+
+def test_a_node_that_is_given_keeps_its_label():
+    x = Value(3.0)
+    y = parse("y = x; y * 2", x=x)
+    assert x.label == ""
+    assert y.data == 6.0

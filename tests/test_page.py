@@ -135,6 +135,7 @@ def test_a_page_is_one_file_that_may_load_nothing_and_run_only_its_own_script(tm
     digest = base64.b64encode(hashlib.sha256(scripts[0].encode()).digest()).decode()
     assert policy.startswith(f"default-src 'none'; script-src 'sha256-{digest}'; ")
     assert "http" not in policy
+    assert policy.endswith("; base-uri 'none'; form-action 'none'")
     assert "eval" not in policy
     assert "Permission is hereby granted, free of charge" in scripts[0]  # dagre's licence
     assert set(re.findall(r"https?://[\w./-]+", made.html)) <= {"http://www.w3.org/2000/svg", "https://github.com/dagrejs/dagre"}
@@ -548,6 +549,7 @@ def test_addresses(address, state):
     ("call", "words"),
     [
         (lambda: page(lambda x: x), "a function without arguments that returns one: missing a required argument"),
+        (lambda: page(Value(1.0) * 2, title=5), "a title is a string, not int 5"),
         (lambda: page(Value(1.0) * 2, 3), "a page is written to a path, not to int 3"),
         (lambda: page(Value(1.0) * 2, "picture.svg"), "a page is HTML"),
     ],

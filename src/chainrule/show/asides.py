@@ -22,7 +22,7 @@ from chainrule.show import arrays
 from chainrule.show.backward_code import STYLES, backward_code
 from chainrule.show.explain import WAYS, Explanation, Share, explain
 from chainrule.show.flow import size
-from chainrule.show.wording import number
+from chainrule.show.wording import count, number
 
 WORK = 350_000  # nodes that explanations may go through, all together
 MOST = 40  # nodes that are explained
@@ -54,8 +54,8 @@ def _interesting(root: Node, nodes: Sequence[Any]) -> list[Any]:
 def _leaves(root: Node, index: dict[Any, int]) -> dict[str, Any]:
     try:
         return _told(explain(root, top=20), index)
-    except Exception as error:  # the picture is worth having without its explanations
-        return {"head": "the leaves cannot be compared", "trouble": f"{type(error).__name__}: {error}", "rows": []}
+    except (ChainruleError, ArithmeticError) as error:  # the picture is worth having without its explanations
+        return {"head": "the leaves cannot be compared", "trouble": str(error), "rows": []}
 
 
 def _size(x: Any) -> float:
@@ -66,7 +66,7 @@ def _size(x: Any) -> float:
 def _explained(node: Any, root: Node, by: str, index: dict[Any, int]) -> dict[str, Any] | None:
     try:
         explained = explain(node, root, by=by, top=TOP)
-    except Exception:  # lines that were not recorded, for example; whatever it is, the picture is worth having
+    except (ChainruleError, ArithmeticError):  # lines that were not recorded, for example
         return None
     if len(explained.shares) < 2 and by != "paths":
         return None  # one share is the gradient once more
@@ -98,10 +98,13 @@ def programs(root: Node) -> dict[str, dict[str, str]]:
     """The backward pass in each style, or why there is none."""
     found = {}
     for style in STYLES:
+        if count(root, LONGEST_CODE) > LONGEST_CODE:
+            found[style] = {
+                "problem": f"the code of more than {LONGEST_CODE} nodes is not for a page: in Python, backward_code(root)"
+            }
+            continue
         try:
-            found[style] = {"text": str(backward_code(root, style=style, max_nodes=LONGEST_CODE))}
+            found[style] = {"text": str(backward_code(root, style=style))}
         except ChainruleError as error:
             found[style] = {"problem": str(error)}
-        except Exception as error:
-            found[style] = {"problem": f"this cannot be written out ({type(error).__name__}: {error})"}
     return found

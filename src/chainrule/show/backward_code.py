@@ -31,7 +31,7 @@ from typing import Any
 
 from chainrule.engine import Node, Value
 from chainrule.errors import GraphError, InputError, did_you_mean
-from chainrule.show.wording import expect_node
+from chainrule.show.wording import count, expect_node
 
 STYLES = ("python", "numpy", "torch", "latex")
 MAX_NODES = 2000  # longer programs are not read
@@ -107,18 +107,8 @@ def _check(root: Any, style: str, max_nodes: int) -> None:
         raise InputError(
             f"a backward pass begins at one number, but this tensor has shape {tuple(root.shape)}; reduce it, say with .sum()"
         )
-    if _count(root, max_nodes) > max_nodes:
+    if count(root, max_nodes) > max_nodes:
         raise GraphError(
             f"this graph has more than {max_nodes:,} nodes, and its backward pass as many lines: write out a part of it, such "
             "as one neuron or the loss of one sample, or ask for it with a larger max_nodes"
         )
-
-
-def _count(root: Any, limit: int) -> int:
-    """The number of nodes; of a graph with more than `limit` a few more than that."""
-    seen, stack = {root}, [root]
-    while stack and len(seen) <= limit:
-        new = {x for x in stack.pop().inputs if x not in seen}
-        seen |= new
-        stack += new
-    return len(seen)

@@ -477,7 +477,7 @@ class _Builder:
         """A result with its name; a number becomes a value to differentiate by, and another name for a value stays that."""
         if not isinstance(node, Node):
             return Value(node, label=name)
-        if not node.label:
+        if not node.label and node in self.spans:  # made here; a node that was given stays as it is
             node.label = name
             self.spans[node] = span
         return node

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 from chainrule import symbols
 from chainrule.engine import gradients
 from chainrule.errors import GraphError
-from chainrule.ops import FloatMath, Op
+from chainrule.ops import BUILT_IN, FloatMath, Op
 from chainrule.show.wording import name_of, printable, short
 
 Label = Callable[[Any, int], Hashable]
@@ -402,6 +402,8 @@ def _depends(op: Any, i: int, j: int) -> bool:
         return op.joint or not callable(op.pullbacks)
     try:
         formula = symbols.python(op)
-    except Exception:  # a rule of the user's may do anything
+    except Exception:  # a rule of the user's may do anything; those of the table run on text
+        if op in BUILT_IN:
+            raise
         return True
     return re.search(rf"\b({formula.inputs[j]}|y)\b", formula.derivatives[i] or "") is not None

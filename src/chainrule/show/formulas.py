@@ -18,7 +18,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from chainrule.ops import INTRINSICS, FloatMath, Op
+from chainrule.ops import BUILT_IN, INTRINSICS, FloatMath, Op
 from chainrule.show.wording import short
 from chainrule.symbols import ATOM, COMPARE, POWER, PRODUCT, SIGN, SUM, Style, Text
 
@@ -135,7 +135,9 @@ def forward(op: Op) -> str:
     """A row as a formula of its own names, as "a × b"; its doc for rows that do not run on text."""
     try:
         return term(op.forward(_m, *(Term(name) for name in inputs(op)))).text
-    except Exception:  # a rule of the user's may do anything
+    except Exception:  # a rule of the user's may do anything; those of the table run on text
+        if op in BUILT_IN:
+            raise
         return f"{op.name}({', '.join(inputs(op))})"
 
 
@@ -168,7 +170,9 @@ def _derivative(op: Op, i: int, xs: Sequence[Any], y: Any) -> str:
         return ""
     try:
         slope = term(rule(_m, Term("y", ATOM, y), *(Term(name, ATOM, x) for name, x in zip(names, xs, strict=True)))).text
-    except Exception:  # a rule of the user's may do anything
+    except Exception:  # a rule of the user's may do anything; those of the table run on text
+        if op in BUILT_IN:
+            raise
         return ""
     return f"d {_called(op, names)}/d{names[i]} = {slope}"
 
@@ -218,5 +222,7 @@ def at_point(op: Op, i: int, y_name: str, names: Sequence[str], y: float | None,
         in_names = term(rule(_m, *map(_named, [y_name, *names], numbers))).text
         known = None not in numbers
         return in_names, term(rule(_m, *map(term, numbers))).text if known else ""
-    except Exception:  # a rule of the user's may do anything
+    except Exception:  # a rule of the user's may do anything; those of the table run on text
+        if op in BUILT_IN:
+            raise
         return "", ""

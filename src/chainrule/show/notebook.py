@@ -11,7 +11,7 @@ from chainrule.errors import GraphError, MissingDependencyError
 from chainrule.show.drawing import draw_dot
 from chainrule.show.page import Page
 from chainrule.show.tree import text
-from chainrule.show.wording import expect_node
+from chainrule.show.wording import count, expect_node
 
 LARGEST = 200  # nodes; a larger drawing does not fit a page, and slows the notebook down
 
@@ -21,7 +21,7 @@ def svg(node: Node) -> str | None:
 
     Raises GraphError, with what was said, when drawing fails.
     """
-    if not _is_small(expect_node(node)):
+    if count(expect_node(node), LARGEST) > LARGEST:
         return None
     with contextlib.suppress(MissingDependencyError):
         return draw_dot(node).element()
@@ -38,13 +38,3 @@ def html(node: Node) -> str:
         return Page(node).frame(tree)
     except GraphError as error:
         return f"<p>{markup.escape(str(error))}</p>{tree}"
-
-
-def _is_small(root: Node) -> bool:
-    """Whether a graph has at most LARGEST nodes; looks at few more, however large the graph is."""
-    seen, stack = {root}, [root]
-    while stack and len(seen) <= LARGEST:
-        new = {x for x in stack.pop().inputs if x not in seen}
-        seen |= new
-        stack += new
-    return len(seen) <= LARGEST

@@ -85,6 +85,8 @@ class Page:
     """
 
     def __init__(self, root: Node, title: str | None = None, expression: Expression | None = None) -> None:
+        if title is not None and not isinstance(title, str):
+            raise InputError(f"a title is a string, not {type(title).__name__} {title!r:.40}")
         found = facts(root)
         if expression is not None:
             found |= written(root, expression)

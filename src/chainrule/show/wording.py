@@ -19,6 +19,16 @@ def expect_node(root: Any) -> Node:
     return root
 
 
+def count(root: Any, limit: int) -> int:
+    """How many nodes a graph has; of one with more than `limit` a few more than that are looked at, however large it is."""
+    seen, stack = {root}, [root]
+    while stack and len(seen) <= limit:
+        new = {x for x in stack.pop().inputs if x not in seen}
+        seen |= new
+        stack += new
+    return len(seen)
+
+
 def number(x: Any) -> str:
     """A float with four decimals; the shape and type of anything larger.
 
