@@ -59,7 +59,7 @@ def _growth(ours: Contender, steps: int) -> dict[str, Any]:
 
 def _overhead(ours: Contender, quick: bool) -> dict[str, Any]:
     say("overhead")
-    times = ours.ask("overhead", number=200 if quick else 5000, rounds=3 if quick else 15)
+    times = ours.ask("overhead", number=200 if quick else 500, rounds=3 if quick else 150)
     beyond = {name: with_recording - numpy for name, (with_recording, numpy) in times.items()}
     worst = max(beyond, key=lambda name: beyond[name])
     each = ", ".join(f"{name} {us:.3g}" for name, us in beyond.items())

@@ -103,6 +103,22 @@ def test_repeated_rows_of_an_embedding_add_up_in_every_dtype():
         assert w.grad.tolist() == [[1, 1], [0, 0], [2, 2]]
 
 
+@pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "int64", ">i4", ">i8", "uint8", "uint16", "uint64"])
+def test_indices_of_every_integer_dtype_and_layout(dtype):
+    w, many = Tensor(np.arange(10.0).reshape(5, 2)), np.asarray([[4, 0, 3], [1, 2, 4]], dtype)
+    for index in (many, many.T, many[:, ::-2], many[0, 0], many[:0]):
+        for given in (index, Tensor(index)) if dtype in ("int32", "int64", "uint8") else (index,):
+            assert F.embedding(given, w).tolist() == w.data[index.astype(int)].tolist()
+            if index.ndim == 1:
+                assert np.isfinite(F.cross_entropy(Tensor(np.zeros((len(index), 5))), given, "none").data).all()
+    for wrong in (5, 100, *((-1, -128) if np.dtype(dtype).kind == "i" else (255,))):
+        for index in (np.asarray([0, wrong, 5], dtype), np.asarray(wrong, dtype), np.asarray([[0], [wrong]], dtype)[::-1]):
+            with pytest.raises(InputError, match=rf"^embedding: index {wrong} is out of range; 5 rows are 0 to 4$"):
+                F.embedding(index, w)
+        with pytest.raises(InputError, match=rf"^cross_entropy: label {wrong} is out of range; 5 classes are 0 to 4$"):
+            F.cross_entropy(Tensor(np.zeros((2, 5))), np.asarray([0, wrong], dtype))
+
+
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize("shape", [(1, 1), (1, 5), (6, 1), (32, 27), *shapes(1, 9, 2, 4, 3)])
 def test_cross_entropy(shape, reduction):

@@ -559,8 +559,9 @@ class Tensor(Node):
 
     def _extreme(self, name: str, where: Any, dim: Any, keepdim: bool, axis: Any, keepdims: bool) -> Any:
         said, keep = name[1:], keepdim or keepdims
-        axes = axes_of(axis, self.ndim, said) if dim is None else (axis_of(dim, self.ndim, said),)
-        if 0 in self.shape and any(self.shape[i] == 0 for i in axes):
+        shape = self._data.shape
+        axes = axes_of(axis, len(shape), said) if dim is None else (axis_of(dim, len(shape), said),)
+        if 0 in shape and any(shape[i] == 0 for i in axes):
             raise shape_error(said, (self,), axis=axes)
         if dim is None:
             return _apply_array(name, (self,), axis=axes, keepdims=keep)
@@ -870,11 +871,13 @@ def _apply_array(name: str, inputs: tuple[Tensor, ...], **options: Any) -> Tenso
     """The result of a row of the array table."""
     op, forward = _ROWS[name]
     try:
-        # Most have one input or two; to unpack them from a list would be a seventh of what recording costs.
+        # Most have one input, two or three; to unpack them from a list would be a seventh of what recording costs.
         if len(inputs) == 1:
             data = forward(inputs[0]._data, **options)
         elif len(inputs) == 2:
             data = forward(inputs[0]._data, inputs[1]._data, **options)
+        elif len(inputs) == 3:
+            data = forward(inputs[0]._data, inputs[1]._data, inputs[2]._data, **options)
         else:
             data = forward(*[x._data for x in inputs], **options)
     except (ValueError, IndexError) as error:
@@ -883,7 +886,7 @@ def _apply_array(name: str, inputs: tuple[Tensor, ...], **options: Any) -> Tenso
 
 
 # What only moves elements takes less time than finding its row; these few reach theirs at once.
-_RESHAPE, _TRANSPOSE, _GETITEM = (ops.ARRAY_TABLE[name] for name in ("reshape", "transpose", "getitem"))
+_RESHAPE, _TRANSPOSE, _GETITEM, _EMBEDDING = (ops.ARRAY_TABLE[name] for name in ("reshape", "transpose", "getitem", "embedding"))
 
 
 def _reshaped(x: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -894,6 +897,11 @@ def _reshaped(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     if data is None or data.shape != shape:  # NumPy takes any negative length for a -1
         raise shape_error("reshape", (x,), shape=shape)
     return _node(data, _RESHAPE, (x,), {"shape": shape})
+
+
+def looked_up(table: Tensor, index: Array) -> Tensor:
+    """Rows of a table, as the row "embedding" has them; IndexError for an index past its end. A negative one wraps."""
+    return _node(table._data.take(index, 0), _EMBEDDING, (table,), {"index": index})
 
 
 def apply(op: Op, *xs: Any) -> Tensor:
@@ -963,17 +971,20 @@ def stack(tensors: Iterable[Any], dim: int = 0, *, axis: int | None = None) -> T
 
 
 def _joined(name: str, tensors: Iterable[Any], dim: int, more: int) -> Tensor:
-    parts = tuple([x if type(x) is Tensor else Tensor(x) for x in tensors])
+    parts, arrays = [], []
+    for x in tensors:  # one loop: each comprehension would cost as much as an element
+        part = x if type(x) is Tensor else Tensor(x)
+        parts.append(part)
+        arrays.append(part._data)
     if not parts:
         raise InputError(f"{name} needs at least one tensor")
-    arrays = [x._data for x in parts]
     ndim = arrays[0].ndim + more
     axis = dim if type(dim) is int and 0 <= dim < ndim else axis_of(dim, ndim, name)
     try:
         data = getattr(np, name)(arrays, axis)
     except ValueError as error:
         raise shape_error(name, parts, error, axis=axis) from None
-    return _node(data, ops.ARRAY_TABLE[name], parts, {"axis": axis})
+    return _node(data, ops.ARRAY_TABLE[name], tuple(parts), {"axis": axis})
 
 
 def one_hot(labels: Any, num_classes: int | None = None) -> Tensor:
@@ -1159,7 +1170,7 @@ def _reduction(name: str) -> Callable[..., Tensor]:
     ) -> Tensor:
         if dtype is not None or out is not None:
             x = _as_numpy_asks(name, x, dtype, out)
-        axes = axes_of(dim if axis is None else axis, len(x.shape), name)
+        axes = axes_of(dim if axis is None else axis, x._data.ndim, name)
         return _apply_array(name, (x,), axis=axes, keepdims=keepdim or keepdims)
 
     return method
