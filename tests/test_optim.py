@@ -373,6 +373,42 @@ def test_gradients_that_are_not_finite_change_nothing(kind, bad):
         kind([array]).step()
 
 
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda ps: SGD(ps, lr=0.0),
+        lambda ps: SGD(ps, lr=0.0, momentum=0.9, dampening=1.0, weight_decay=0.1),
+        lambda ps: SGD(ps, lr=0.1, momentum=0.9, nesterov=True),
+        lambda ps: Adam(ps, lr=0.0, betas=(0.0, 0.0)),
+        lambda ps: Adam(ps, lr=0.1, amsgrad=True, weight_decay=0.1),
+        lambda ps: AdamW(ps, lr=0.0, weight_decay=0.0),
+    ],
+)
+def test_what_hands_on_its_gradients_has_them_looked_at_in_what_comes_of_them(make, bad):
+    x = Value(1.0, label="w")
+    optimizer = make([x])
+    assert optimizer.HANDS_ON
+    for g in (0.0, 1.0):  # from the second step on there is a memory
+        x.grad = bad
+        with pytest.raises(NonFiniteError, match=rf"^the gradient of parameter 0 \(w\) is {bad}; no parameter was changed$"):
+            optimizer.step()
+        x.grad = g
+        optimizer.step()
+
+
+def test_the_gradients_of_a_rule_that_hides_them_are_looked_at():
+    class Signs(optim.Optimizer):
+        def _update(self, x, g, memory):
+            return x - 0.1 * math.copysign(1.0, g), memory
+
+    x = Value(1.0)
+    x.grad = math.inf
+    with pytest.raises(NonFiniteError, match="the gradient of parameter 0 is inf"):
+        Signs([x]).step()
+    assert x.data == 1.0
+
+
 OVERFLOWS = [
     (lambda ps: SGD(ps, lr=1e308), 1e10, "updated value"),
     (lambda ps: SGD(ps, lr=1e100, momentum=0.5), 1e250, "updated value"),

@@ -163,6 +163,7 @@ class Optimizer(_Configured):
     """
 
     MEMORY: ClassVar[dict[str, Any]] = {}  # a name, and what a parameter starts with; a number fits arrays too
+    HANDS_ON: ClassVar[bool] = False  # whether NaN or infinity in a gradient always comes into what `_update` returns
 
     lr: float
 
@@ -178,18 +179,24 @@ class Optimizer(_Configured):
         """
         found = [_gradient(p) for p in self.params]
         with np.errstate(over="ignore", invalid="ignore"):  # arrays that overflow are refused, as numbers are
-            self._expect_finite("gradient", found)
+            if not self.HANDS_ON:
+                self._expect_finite("gradient", found)
             updates = [
                 (None, memory) if g is None else self._update(p.data, g, memory)
                 for p, g, memory in zip(self.params, found, self.memory, strict=True)
             ]
-            self._expect_finite("updated value", [x for x, _ in updates])
-            for name in self.MEMORY:
-                self._expect_finite(f"updated {name}", [memory[name] for _, memory in updates])
+            try:
+                self._expect_finite("updated value", [x for x, _ in updates])
+                for name in self.MEMORY:
+                    self._expect_finite(f"updated {name}", [memory[name] for _, memory in updates])
+            except NonFiniteError:
+                self._expect_finite("gradient", found)  # which is then to blame
+                raise
         self.memory = [memory for _, memory in updates]
         for p, (x, _) in zip(self.params, updates, strict=True):
             if x is not None:
-                if type(p) is Tensor and type(x) is np.ndarray and x.base is None and x.shape == p.shape and x.dtype is p.dtype:
+                old = p._data if type(p) is Tensor else None
+                if type(x) is type(old) is np.ndarray and x.base is None and x.shape == old.shape and x.dtype is old.dtype:
                     replace(p, x)  # a new array, so it need not be copied
                 else:
                     p.data = x
@@ -278,6 +285,7 @@ class SGD(Optimizer):
         "nesterov": _flag,
     }
     MEMORY: ClassVar[dict[str, Any]] = {"momentum_buffer": None}
+    HANDS_ON = True
 
     momentum: float
     dampening: float
@@ -339,6 +347,7 @@ class Adam(Optimizer):
         "amsgrad": _flag,
     }
     MEMORY: ClassVar[dict[str, Any]] = {"step": 0, "exp_avg": 0.0, "exp_avg_sq": 0.0, "max_exp_avg_sq": 0.0}
+    HANDS_ON = True
 
     betas: tuple[float, float]
     eps: float

@@ -1028,7 +1028,7 @@ def _index(i: Any) -> Any:
 # ---- the backward pass -----------------------------------------------------------------------------------------------
 
 
-_array_of = operator.attrgetter("_data")
+_array_of, _wanted = operator.attrgetter("_data"), operator.attrgetter("_requires_grad")
 
 
 def _seed(root: Tensor, gradient: Any) -> Array:
@@ -1059,7 +1059,7 @@ def _backpropagate(root: Tensor, one: Any, m: Any, number: Callable[[Tensor], An
         if node._made != _writes:  # something has been assigned since
             _check_up_to_date(node)
         inputs = node.inputs
-        for x, dx in zip(inputs, _pull(node, m, g, number(node), [number(x) for x in inputs]), strict=True):
+        for x, dx in zip(inputs, _pull(node, m, g, number(node), list(map(number, inputs))), strict=True):
             if dx is not None and x._requires_grad:
                 data = x._data  # an array: what requires a gradient is never a Python number
                 if dx.shape != data.shape or dx.dtype is not data.dtype:
@@ -1086,7 +1086,7 @@ def _pull(node: Tensor, m: Any, g: Any, y: Any, xs: Sequence[Any]) -> Sequence[A
     """The gradients of a node's inputs, before broadcasting is undone; None where there is none."""
     op = node.op
     if type(op) is ArrayOp:
-        return op.pull(m, [x._requires_grad for x in node.inputs], g, y, xs, node.options or {})
+        return op.pull(m, list(map(_wanted, node.inputs)), g, y, xs, node.options or {})
     if len(xs) == 1:
         return (_times(g, op.derivatives[0](m, y, xs[0])),)
     return [

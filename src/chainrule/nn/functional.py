@@ -187,12 +187,12 @@ def batch_norm(
     [[-1.0], [1.0]]
     """
     inputs = _tensor(x)
-    shape = inputs.shape
+    shape = inputs._data.shape
     if len(shape) < 2:
         raise InputError(f"batch_norm takes x of shape (N, C) or (N, C, ...), not {shape}")
     channels = shape[1:2]
     for each in (running_mean, running_var, weight, bias):
-        if each is not None and (each.shape if type(each) is Tensor else np.shape(each)) != channels:
+        if each is not None and (each._data.shape if type(each) is Tensor else np.shape(each)) != channels:
             raise _channel_error(shape, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
     w = _tensor(np.ones(shape[1], inputs.dtype) if weight is None else weight)
     b = _tensor(np.zeros(shape[1], inputs.dtype) if bias is None else bias)
