@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
-from benchmarks.contenders import Contender, MeasurementError, row, say, spread, summary
+from benchmarks.contenders import Contender, MeasurementError, row, say, spread, summary, times_as_long
 from benchmarks.engine import MOONS_NODES
 from benchmarks.report import Row
 from benchmarks.training import running
@@ -137,7 +137,7 @@ class Times:
         """How many times as fast as the fastest of theirs ours is; at_most: how many times as long it takes."""
         ours = self.sides[0]
         fastest = self.fastest(theirs)
-        ratio = self.of(fastest)["median"] / self.of(ours)["median"]
+        ratio = times_as_long(self.seconds[fastest], self.seconds[ours])
         sides = [*theirs, ours]
         return {
             "figure": 1 / ratio if at_most else ratio,
@@ -237,7 +237,7 @@ def _extrapolated(times: Times, contender: Contender, ours: Side, theirs: Side) 
     seconds = {side.contender: times.of(side)["median"] * 1e-6 * RUN for side in (ours, theirs)}
     seconds[OURS] += besides
     return {
-        "figure": seconds["torch"] / seconds[OURS],
+        "figure": times_as_long(times.seconds[theirs], [step + besides / RUN for step in times.seconds[ours]]),
         "note": f"{times.told([theirs, ours])}; extrapolated to {RUN:,} steps: {seconds['torch']:.4g} s, and ours "
         f"{seconds[OURS]:.4g} s, in which are the {besides:.3g} s to compile, to judge the validation part {JUDGED} times and to "
         "calibrate at the end; PyTorch's loop does no such thing",

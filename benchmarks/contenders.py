@@ -6,7 +6,7 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -103,6 +103,11 @@ def summary(samples: Iterable[float], scale: float = 1.0) -> dict[str, float]:
     """The median, the extremes and the number of samples; `scale` changes the unit, 1e3 makes milliseconds."""
     scaled = [scale * x for x in samples]
     return {"median": statistics.median(scaled), "min": min(scaled), "max": max(scaled), "runs": len(scaled)}
+
+
+def times_as_long(theirs: Sequence[float], ours: Sequence[float]) -> float:
+    """By what factor their turns are longer than ours: the median over turns made one after the other."""
+    return statistics.median(a / b for a, b in zip(theirs, ours, strict=True))
 
 
 def say(what: str) -> None:

@@ -12,7 +12,7 @@ import time
 from contextlib import ExitStack
 from typing import Any
 
-from benchmarks.contenders import ROOT, Contender, MeasurementError, environment, row, say, spread, summary
+from benchmarks.contenders import ROOT, Contender, MeasurementError, environment, row, say, spread, summary, times_as_long
 from benchmarks.report import Row
 
 MOONS_NODES = 65_818
@@ -92,7 +92,7 @@ def _compared(engine: str, there: dict[str, Any], seconds: dict[str, list[float]
             raise MeasurementError(f"the two compute different things: the first losses are {losses}")
     as_expected = all(count == MOONS_NODES for count in nodes.values())
     return {
-        "figure": times["micrograd"]["median"] / times[engine]["median"],
+        "figure": times_as_long(seconds["micrograd"], seconds[engine]),
         "note": f"ms a step, median (min to max): micrograd {spread(times['micrograd'])}, {engine} {spread(times[engine])}; "
         + (
             f"same losses, {MOONS_NODES:,} nodes each" if as_expected else f"same losses; {MOONS_NODES:,} nodes expected: {nodes}"

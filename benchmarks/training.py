@@ -14,7 +14,7 @@ import time
 from contextlib import ExitStack
 from typing import Any
 
-from benchmarks.contenders import Contender, MeasurementError, say, spread, summary
+from benchmarks.contenders import Contender, MeasurementError, say, spread, summary, times_as_long
 from benchmarks.contenders import row as row_of
 from benchmarks.networks import PROGRAMS, Program
 from benchmarks.report import Row
@@ -80,7 +80,7 @@ def _ratio(ours: Contender, theirs: Contender, mine: str, yours: str, steps: int
             seconds[contender.name].append(contender.ask("steps", program=program, count=steps) / steps)
     times = {name: summary(samples, 1e6) for name, samples in seconds.items()}
     return {
-        "figure": times[theirs.name]["median"] / times[ours.name]["median"],
+        "figure": times_as_long(seconds[theirs.name], seconds[ours.name]),
         "note": f"us a step, median (min to max) of {rounds} turns of {steps}: {theirs.name} {theirs.version} "
         f"{spread(times[theirs.name])}, chainrule {spread(times[ours.name])}; same losses and changes in the first steps",
         "details": {"microseconds": times, "first_steps": first, "version": theirs.version},

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from graphs import ROWS, drawn, neuron
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import chainrule
 from chainrule import Value, gradients, inputs_first, no_grad, ops, tensor
-from chainrule.errors import DomainError, GraphError, InputError, OperationError
+from chainrule.errors import GraphError, InputError, OperationError
 from chainrule.nn import MLP
 from chainrule.nn import functional as F
 from chainrule.show.backward_code import BackwardCode, backward_code
@@ -28,7 +29,6 @@ with pytest.MonkeyPatch.context() as patch:
     patch.setattr(sys, "path", [str(BY_HAND), *sys.path])
     import network
 
-ROWS = {op.name: op for op in ops.BUILT_IN}
 OF_VALUES, OF_TENSORS = ("python", "numpy", "torch"), ("numpy", "torch")
 
 
@@ -75,16 +75,6 @@ def balanced(text):
 
 
 # ---- the lecture -----------------------------------------------------------------------------------------------------
-
-
-def neuron():
-    x1, x2 = Value(2.0, label="x1"), Value(0.0, label="x2")
-    w1, w2 = Value(-3.0, label="w1"), Value(1.0, label="w2")
-    n = x1 * w1 + x2 * w2 + Value(6.8813735870195432, label="b")
-    n.label = "n"
-    o = n.tanh()
-    o.label = "o"
-    return o
 
 
 def demo():
@@ -369,30 +359,11 @@ leaves = st.lists(st.floats(-3, 3, allow_nan=False).map(lambda x: round(x, 3)), 
 steps = st.lists(st.tuples(st.sampled_from(sorted(ROWS)), st.integers(0, 10**6)), min_size=1, max_size=14)
 
 
-def drawn(data, moves):
-    """A graph of moderate numbers; labels come by chance, and some twice."""
-    values = [Value(x) for x in data]
-    for name, seed in moves:
-        rng = random.Random(seed)
-        for candidate in (name, "sub"):
-            places = [rng.randrange(len(values)) for _ in range(ROWS[candidate].arity)]
-            xs = [values[p].data if rng.random() < 0.15 and i else values[p] for i, p in enumerate(places)]
-            try:
-                y = chainrule.engine.apply(ROWS[candidate], *xs)
-                grads = gradients(y)
-            except (DomainError, GraphError):
-                continue
-            if 1e-6 < abs(y.data) < 1e6 and all(abs(g) < 1e8 for g in grads.values()):
-                y.label = rng.choice(["", "", "", "y", "dy", "x1", "v1", "del", "n"])
-                values.append(y)
-                break
-    return values[-1]
-
-
 @settings(max_examples=300, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(leaves, steps)
 def test_drawn_graphs(data, moves):
-    y = drawn(data, moves)
+    labels = ["", "", "", "y", "dy", "x1", "v1", "del", "n"]
+    y = drawn(data, moves, labels=labels, constants=0.15, smallest=1e-6, largest=1e6, steepest=1e8)[-1]
     assume(y.op is not None)
     agree(y, rtol=1e-7, atol=1e-7)
 

@@ -8,12 +8,13 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
+from graphs import ROWS, drawn
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import chainrule
 from chainrule import Value, gradients, inputs_first, ops
-from chainrule.errors import DomainError, GraphError, InputError
+from chainrule.errors import GraphError, InputError
 from chainrule.nn import MLP
 from chainrule.nn import functional as F
 from chainrule.origins import record
@@ -22,7 +23,7 @@ from chainrule.show.flow import Flow, called, factor, opened_sums
 from chainrule.show.page import page
 from chainrule.tensor import Tensor
 
-ROWS = {op.name: op for op in ops.BUILT_IN}
+BOUNDS = {"labels": ["", "", "p", "q"], "constants": 0.1, "largest": 1e4, "steepest": 1e5}  # of drawn graphs
 
 
 def every_path(node, root):
@@ -65,29 +66,10 @@ steps = st.lists(st.tuples(st.sampled_from(sorted(ROWS)), st.integers(0, 10**6))
 often = settings(max_examples=150, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
 
-def drawn(data, moves):
-    values = [Value(x) for x in data]
-    for name, seed in moves:
-        rng = random.Random(seed)
-        for candidate in (name, "sub"):
-            places = [rng.randrange(len(values)) for _ in range(ROWS[candidate].arity)]
-            xs = [values[p].data if rng.random() < 0.1 and i else values[p] for i, p in enumerate(places)]
-            try:
-                y = chainrule.engine.apply(ROWS[candidate], *xs)
-                grads = gradients(y)
-            except (DomainError, GraphError):
-                continue
-            if abs(y.data) < 1e4 and all(abs(g) < 1e5 for g in grads.values()):
-                y.label = rng.choice(["", "", "p", "q"])
-                values.append(y)
-                break
-    return values
-
-
 @often
 @given(leaves, steps, st.integers(0, 10**6))
 def test_paths_are_those_listed_one_by_one(data, moves, seed):
-    values = drawn(data, moves)
+    values = drawn(data, moves, **BOUNDS)
     root, node = values[-1], random.Random(seed).choice(values)
     assume(node in gradients(root))
     every = every_path(node, root)
@@ -121,7 +103,7 @@ def brute(every, label, skip=()):
 @often
 @given(leaves, steps, st.integers(0, 10**6))
 def test_paths_are_filed_under_the_first_label_they_meet(data, moves, seed):
-    values = drawn(data, moves)
+    values = drawn(data, moves, **BOUNDS)
     rng = random.Random(seed)
     root, node = values[-1], rng.choice(values)
     assume(node in gradients(root))
@@ -145,7 +127,7 @@ def test_paths_are_filed_under_the_first_label_they_meet(data, moves, seed):
 @often
 @given(leaves, steps, st.integers(0, 10**6))
 def test_terms_are_where_paths_enter_the_sum_for_the_last_time(data, moves, seed):
-    values = drawn(data, moves)
+    values = drawn(data, moves, **BOUNDS)
     root, node = sum(values) * 0.5 + values[-1], random.Random(seed).choice(values)
     every = every_path(node, root)
     assume(0 < len(every) < 3000)
@@ -165,7 +147,7 @@ def test_terms_are_where_paths_enter_the_sum_for_the_last_time(data, moves, seed
 @often
 @given(leaves, steps, st.integers(0, 10**6))
 def test_an_edge_that_is_cut(data, moves, seed):
-    values = drawn(data, moves)
+    values = drawn(data, moves, **BOUNDS)
     rng = random.Random(seed)
     root, node = values[-1], rng.choice(values)
     assume(node in gradients(root))

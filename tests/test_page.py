@@ -12,6 +12,7 @@ from array import array
 
 import numpy as np
 import pytest
+from graphs import neuron
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -40,16 +41,6 @@ HOSTILE = [
     "__proto__",
     "&lt;b&gt; &amp;",
 ]
-
-
-def neuron():
-    x1, x2 = Value(2.0, label="x1"), Value(0.0, label="x2")
-    w1, w2 = Value(-3.0, label="w1"), Value(1.0, label="w2")
-    n = x1 * w1 + x2 * w2 + Value(6.8813735870195432, label="b")
-    n.label = "n"
-    o = n.tanh()
-    o.label = "o"
-    return o
 
 
 def twice():

@@ -12,6 +12,7 @@ from itertools import combinations, pairwise
 from types import SimpleNamespace
 
 import pytest
+from graphs import chain, neuron, passed
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -23,18 +24,6 @@ SVG = "{http://www.w3.org/2000/svg}"
 DIRECTIONS = ("LR", "TB", "RL", "BT")
 
 
-def neuron():
-    """The lecture's two-input tanh neuron, after its backward pass."""
-    x1, x2 = Value(2.0, label="x1"), Value(0.0, label="x2")
-    w1, w2 = Value(-3.0, label="w1"), Value(1.0, label="w2")
-    n = x1 * w1 + x2 * w2 + Value(6.8813735870195432, label="b")
-    n.label = "n"
-    o = n.tanh()
-    o.label = "o"
-    o.backward()
-    return o
-
-
 def cross_entropy():
     x, W = Tensor([[0.5, -1.0, 2.0]] * 4, label="x"), Tensor([[0.1] * 5] * 3, label="W", requires_grad=True)
     e = (x @ W).exp()
@@ -42,13 +31,6 @@ def cross_entropy():
     loss.label = "loss"
     loss.backward(retain_grad=True)
     return loss
-
-
-def chain(length):
-    x = Value(1.0)
-    for _ in range(length - 1):
-        x = -x
-    return x
 
 
 def boxes(svg):
@@ -89,7 +71,7 @@ def graphs(most=25):
 
 
 def test_the_neuron_as_the_lecture_draws_it():
-    found = boxes(picture.svg(neuron()))
+    found = boxes(picture.svg(passed(neuron())))
     assert sorted(found.values()) == sorted(
         [
             ["x1", "data 2.0000", "grad -1.5000"],
@@ -241,7 +223,7 @@ def meets(p, q, box):
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_an_operation_stands_right_before_its_result(direction):
-    view = picture.view(neuron(), direction)
+    view = picture.view(passed(neuron()), direction)
     placed = layout(view)["nodes"]
     along = "x" if direction in ("LR", "RL") else "y"
     sign = 1 if direction in ("LR", "TB") else -1
@@ -266,10 +248,10 @@ def test_the_way_of_a_chain_is_straight_and_its_constants_stand_beside():
 
 
 def test_the_same_graph_gives_the_same_picture():
-    svg = picture.svg(neuron())
+    svg = picture.svg(passed(neuron()))
     picture.svg(cross_entropy())
-    assert picture.svg(neuron()) == svg
-    code = "import sys; sys.path.insert(0, 'tests'); import test_picture as t; print(t.picture.svg(t.neuron()), end='')"
+    assert picture.svg(passed(neuron())) == svg
+    code = "import sys; sys.path.insert(0, 'tests'); import test_picture as t; print(t.picture.svg(t.passed(t.neuron())), end='')"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == svg
 
 
@@ -292,12 +274,12 @@ def test_a_node_more_at_the_end_leaves_the_others_where_they_are(root):
 
 
 def test_a_constant_factor_at_the_end_moves_the_neuron_as_a_whole():
-    o = neuron()
+    o = passed(neuron())
     assert distortion(places(o), places(o * 2.0)) <= 1.0
 
 
 def test_new_numbers_of_everyday_size_move_nothing():
-    o = neuron()
+    o = passed(neuron())
     before = layout(picture.view(o))
     for node in inputs_first(o):
         node.grad = 0.25
@@ -425,11 +407,11 @@ def size_of(png):
 
 
 def test_a_png_has_two_pixels_for_each_unit():
-    o = neuron()
+    o = passed(neuron())
     width, height = (float(n) for n in re.findall(r'(?:width|height)="([\d.]+)"', picture.svg(o))[:2])
     assert size_of(picture.png(o)) == pytest.approx((2 * width, 2 * height), abs=1)
     assert size_of(picture.png(o, scale=1, direction="TB"))[1] > 400
-    assert picture.png(o) == picture.png(neuron())
+    assert picture.png(o) == picture.png(passed(neuron()))
 
 
 def test_text_is_seen_in_a_png():
@@ -511,9 +493,9 @@ def test_threads_draw_at_the_same_time():
 
 def test_pictures_in_an_event_loop_as_in_a_notebook():
     async def cell():
-        return picture.svg(neuron())
+        return picture.svg(passed(neuron()))
 
-    assert asyncio.run(cell()) == picture.svg(neuron())
+    assert asyncio.run(cell()) == picture.svg(passed(neuron()))
     assert picture.svg(chain(3)).startswith("<svg")  # after that loop is gone
 
 
@@ -540,7 +522,7 @@ def test_pictures_in_other_processes():
 
 
 def test_show_has_the_same_pictures():
-    o = neuron()
+    o = passed(neuron())
     assert show.draw_dot(o).pipe().decode() == show.svg(o) == picture.svg(o)
     assert show.draw_dot(o).pipe("png") == picture.png(o)
     assert show.draw_dot(o, rankdir="TB").pipe().decode() == picture.svg(o, direction="TB")

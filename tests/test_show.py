@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from graphs import chain, neuron
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -33,24 +34,6 @@ NASTY = [
     "</text><script>alert(1)</script>",
     "; } digraph {",
 ]
-
-
-def neuron():
-    """The lecture's two-input tanh neuron."""
-    x1, x2 = Value(2.0, label="x1"), Value(0.0, label="x2")
-    w1, w2 = Value(-3.0, label="w1"), Value(1.0, label="w2")
-    n = x1 * w1 + x2 * w2 + Value(6.8813735870195432, label="b")
-    n.label = "n"
-    o = n.tanh()
-    o.label = "o"
-    return o
-
-
-def chain(length):
-    x = Value(1.0)
-    for _ in range(length - 1):
-        x = -x
-    return x
 
 
 def boxes(source):

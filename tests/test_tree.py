@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from graphs import neuron, passed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,17 +14,6 @@ from chainrule.nn import MLP
 from chainrule.show import colors, text
 from chainrule.show.folding import Folding
 from chainrule.tensor import stack
-
-
-def neuron():
-    x1, x2 = Value(2.0, label="x1"), Value(0.0, label="x2")
-    w1, w2 = Value(-3.0, label="w1"), Value(1.0, label="w2")
-    n = x1 * w1 + x2 * w2 + Value(6.8813735870195432, label="b")
-    n.label = "n"
-    o = n.tanh()
-    o.label = "o"
-    o.backward()
-    return o
 
 
 def moons(samples=100, hidden=16):
@@ -36,7 +26,7 @@ def moons(samples=100, hidden=16):
 
 
 def test_each_line_has_the_local_derivative_of_the_node_above():
-    assert text(neuron(), slopes=True).splitlines() == [
+    assert text(passed(neuron()), slopes=True).splitlines() == [
         "o = tanh  data 0.7071  grad 1.0000",
         "└─ n = +  data 0.8814  grad 0.5000  local 0.5000",
         "   ├─ +  data -6.0000  grad 0.5000  local 1.0000",
@@ -151,7 +141,7 @@ def test_what_has_a_name_or_another_use_is_not_folded_away():
 def test_a_few_alike_stay_as_they_are():
     a, b = Value(1.0, label="a"), Value(2.0, label="b")
     assert text(a * b, fold=True) == text(a * b)
-    assert text(neuron(), fold=True).splitlines()[1].strip() == "└─ n = sum of 3  data 0.8814  grad 0.5000"
+    assert text(passed(neuron()), fold=True).splitlines()[1].strip() == "└─ n = sum of 3  data 0.8814  grad 0.5000"
 
 
 def test_powers_are_alike_when_their_exponents_are():
@@ -198,9 +188,9 @@ def test_what_is_folded_and_what_is_left_out_is_counted(data):
 
 @pytest.mark.parametrize("options", [{}, {"slopes": True}, {"fold": True}, {"max_nodes": 3}, {"ascii": True}])
 def test_colours_change_nothing_but_the_colours(options):
-    painted = text(neuron(), color=True, **options)
+    painted = text(passed(neuron()), color=True, **options)
     assert "\x1b[" in painted
-    assert colors.unpainted(painted) == text(neuron(), **options) == text(neuron(), color=False, **options)
+    assert colors.unpainted(painted) == text(passed(neuron()), **options) == text(passed(neuron()), color=False, **options)
     assert painted.count("\x1b[0m") * 2 == painted.count("\x1b[")  # each colour ends
 
 
