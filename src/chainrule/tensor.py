@@ -812,14 +812,17 @@ def replace(tensor: Tensor, array: Array) -> None:
     tensor._data, tensor._written = array, _writes
 
 
-def adopt(tensor: Tensor, buffer: Array) -> None:
-    """Make an array of the same shape and dtype the data of a tensor, without a copy: the door of compiled programs.
+def adopt(buffers: Iterable[tuple[Tensor, Array]]) -> None:
+    """Make arrays of the same shape and dtype the data of tensors, without a copy: the door of compiled programs.
 
-    Who writes to it then adopts it again, so that graphs that used the tensor know that they are out of date. Meanwhile
+    Who writes to them then adopts them again, so that graphs that used the tensors know that they are out of date. Meanwhile
     `data` hands out copies.
     """
-    replace(tensor, buffer)
-    tensor._buffer = buffer
+    global _writes
+    _writes += 1
+    for tensor, buffer in buffers:
+        tensor._data = tensor._buffer = buffer
+        tensor._written = _writes
 
 
 _new = object.__new__

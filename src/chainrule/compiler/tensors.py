@@ -108,17 +108,18 @@ class TracedTensors:
     def attach(self, runner: Runner) -> None:
         """Know the program's buffers."""
         self.runner = runner
-        self.held = [(p, name) for i, p in enumerate(self.tensors) if (name := f"p{i}") in runner.inputs]
+        self.held = [(p, name, runner.inputs[name]) for i, p in enumerate(self.tensors) if (name := f"p{i}") in runner.inputs]
+        self.buffers = [(p, buffer) for p, _, buffer in self.held]
 
     def load(self, arrays: Sequence[Numbers]) -> None:
         """Before a run: fill the buffers. Parameters live in them, so that nothing is copied."""
         inputs = self.runner.inputs
-        for p, name in self.held:
+        for p, name, buffer in self.held:
             if not p._requires_grad:
                 raise InputError(f"parameter {name[1:]} has requires_grad=False by now; compile again without it")
-            if p._data is not inputs[name]:
-                inputs[name][...] = p._data
-                tensor.adopt(p, inputs[name])
+            if p._data is not buffer:
+                buffer[...] = p._data
+                tensor.adopt([(p, buffer)])
         numbers = {f"x{k}": x for k, x in enumerate(arrays)}
         for k, leaf in enumerate(self.captured):
             numbers[f"captured{k}"] = leaf._data
@@ -134,8 +135,8 @@ class TracedTensors:
         for p, name in zip(self.tensors, names, strict=True):
             if name:
                 p._grad = self.runner.outputs[name]
-        for p, name in self.held if updated else ():
-            tensor.adopt(p, self.runner.inputs[name])
+        if updated:
+            tensor.adopt(self.buffers)
 
     def fits(self) -> bool:
         """Whether the Tensors from outside of the function have the shapes that they had."""

@@ -108,7 +108,7 @@ class NamesTrainer:
     def _batch(self, step: int) -> tuple[Any, Any]:
         X, y = self.rows["training"]
         rows = data.drawn_batch(step, self.config.batch_size, len(X), self.config.seed)
-        return X[rows], y[rows]
+        return X.take(rows, 0), y.take(rows)
 
     def _to_compile(self, X: Any, y: Any, running_mean: Any, running_var: Any) -> tuple[Any, Any, Any]:
         """The loss, and what becomes of the running statistics: a program can compute them, but not keep them."""
@@ -126,13 +126,13 @@ class NamesTrainer:
         if self.compiled is None or self.compiled.refused:
             return None
         mean, var, count = self._buffers
-        found = self.compiled(self.rate(step), *self._batch(step), mean.data, var.data)
+        found = self.compiled(self.rate(step), *self._batch(step), mean._data, var._data)
         if found is None:
             return None
         number, new_mean, new_var = found
         replace(mean, new_mean)  # which nobody else holds, so it need not be copied
         replace(var, new_var)
-        count.data = count.data + 1
+        replace(count, count._data + 1)
         return float(number)
 
     def _update(self, step: int) -> float:
