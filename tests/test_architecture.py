@@ -138,7 +138,7 @@ def test_the_core_stands_without_its_leaves(tmp_path):
         target = tmp_path / "chainrule" / source.name
         target.parent.mkdir(exist_ok=True)
         shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
-    tests = [str(ROOT / "tests" / f"test_{name}.py") for name in ("ops", "engine", "calculus", "symbols", "files")]
+    tests = [str(ROOT / "tests" / f"test_{name}.py") for name in ("ops", "engine", "calculus", "symbols", "files", "tensor")]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml")]
     done = subprocess.run(
         [*command, "--rootdir", str(tmp_path), "-k", "not million and not long_chains", *tests],

@@ -20,7 +20,7 @@ from chainrule import ops, tensor
 from chainrule.check import compare, pullbacks
 from chainrule.check.hypotheses import CAUSES
 from chainrule.check.recording import Recording
-from chainrule.errors import InputError, NotANumberError
+from chainrule.errors import GraphError, InputError, NotANumberError
 from chainrule.nn import functional
 from chainrule.tensor import Tensor
 
@@ -986,3 +986,12 @@ def test_a_scatter_that_leaves_out_some_of_the_index_is_named():
         report = compare(added(X[:-1], g[:-1]), C, root=loss)
         assert report.cause == "missing path"
         assert report.evidence.endswith("all of the index but [11] is added")
+
+
+def test_a_graph_that_is_out_of_date_judges_nobody():
+    x = Tensor([1.0, 2.0], requires_grad=True, label="x")
+    loss = (x * x).sum()
+    assert compare(2 * x.data, x, root=loss)
+    x.data = x.data * 0.8
+    with pytest.raises(GraphError, match=r"the data of x .* was assigned after"):
+        compare(np.array([2.0, 4.0]), x, root=loss)

@@ -286,6 +286,8 @@ def test_gradients_of_mixed_dtypes_can_be_differentiated():
         (lambda x: F.linear(1.0, np.ones((4, 3))), r"not \(\), \(4, 3\)"),
         (lambda x: F.embedding([0, 2], x), "embedding: index 2 is out of range; 2 rows are 0 to 1"),
         (lambda x: F.embedding([0, -1], x), "embedding: index -1 is out of range"),
+        (lambda x: F.embedding([0, 0], Tensor(3.0)), "embedding takes a weight with one row per index, not one number"),
+        (lambda x: F.cross_entropy(Tensor(np.zeros((0, 0))), [], "sum"), r"logits of shape \(0, 0\) have no classes"),
         (lambda x: F.embedding([0.5], x), "index must be a whole number, not float64"),
         (lambda x: F.cross_entropy(x, [0, 3]), "label 3 is out of range; 3 classes are 0 to 2"),
         (lambda x: F.cross_entropy(x, [0, -1]), "label -1 is out of range"),

@@ -331,3 +331,13 @@ def test_the_finder_of_clashes_is_right():
     assert last_clash((2, 3, 4), (5, 1, 4)) == (0, [2, 5])
     with pytest.raises(AssertionError, match="broadcast"):
         last_clash((2, 1), (3,))
+
+
+def test_whole_numbers_that_do_not_fit_are_told_in_a_sentence():
+    small = Tensor(np.array([1, 2], np.uint8))
+    assert (~small).tolist() == [254, 253]
+    assert (~Tensor([1, -2])).tolist() == [-2, 1]
+    assert (~Tensor([True, False])).tolist() == [False, True]
+    assert message(lambda: small + 300).startswith("add: ")
+    assert message(lambda: small + 300).endswith("; cast with .to()")
+    assert message(lambda: ~ones(2)) == "~ takes bools or whole numbers, not float64"

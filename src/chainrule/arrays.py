@@ -143,9 +143,16 @@ def _cross_entropy(logits: Any, labels: Any, reduction: str, kept: list[Any]) ->
     return loss / n if reduction == "mean" else loss
 
 
+def one_hot_rows(labels: Array, count: int, dtype: Any) -> Array:
+    """For each label a row of `count` zeros with a one at its place."""
+    rows = np.zeros((labels.size, count), dtype)
+    rows[np.arange(labels.size), labels.reshape(-1)] = 1
+    return rows.reshape(*labels.shape, count)
+
+
 def one_hot_like(labels: Any, logits: Any) -> Any:
-    """A row with a one at each label, of the width and dtype of the logits."""
-    return np.eye(logits.shape[1], dtype=logits.dtype)[labels]
+    """Such rows, of the width and dtype of the logits."""
+    return one_hot_rows(labels, logits.shape[1], logits.dtype)
 
 
 def _scatter(x: Any, index: Any, shape: tuple[int, ...]) -> Any:

@@ -163,7 +163,6 @@ class Optimizer(_Configured):
     """
 
     MEMORY: ClassVar[dict[str, Any]] = {}  # a name, and what a parameter starts with; a number fits arrays too
-    HANDS_ON: ClassVar[bool] = False  # whether NaN or infinity in a gradient always comes into what `_update` returns
 
     lr: float
 
@@ -179,7 +178,7 @@ class Optimizer(_Configured):
         """
         found = [_gradient(p) for p in self.params]
         with np.errstate(over="ignore", invalid="ignore"):  # arrays that overflow are refused, as numbers are
-            if not self.HANDS_ON:
+            if type(self)._update not in _REVEALING:
                 self._expect_finite("gradient", found)
             updates = [
                 (None, memory) if g is None else self._update(p.data, g, memory)
@@ -285,7 +284,6 @@ class SGD(Optimizer):
         "nesterov": _flag,
     }
     MEMORY: ClassVar[dict[str, Any]] = {"momentum_buffer": None}
-    HANDS_ON = True
 
     momentum: float
     dampening: float
@@ -313,7 +311,7 @@ class SGD(Optimizer):
             g = g + self.weight_decay * x
         if self.momentum:
             last = memory["momentum_buffer"]
-            b = g if last is None else self.momentum * last + (1.0 - self.dampening) * g
+            b = _copied(g) if last is None else self.momentum * last + (1.0 - self.dampening) * g
             memory = {"momentum_buffer": b}
             g = g + self.momentum * b if self.nesterov else b
         return x - self.lr * g, memory
@@ -347,7 +345,6 @@ class Adam(Optimizer):
         "amsgrad": _flag,
     }
     MEMORY: ClassVar[dict[str, Any]] = {"step": 0, "exp_avg": 0.0, "exp_avg_sq": 0.0, "max_exp_avg_sq": 0.0}
-    HANDS_ON = True
 
     betas: tuple[float, float]
     eps: float
@@ -409,6 +406,10 @@ class AdamW(Adam):
 
     def _update(self, x: Any, g: Any, memory: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         return self._adapt(x * (1.0 - self.lr * self.weight_decay), g, memory)
+
+
+# NaN or infinity in a gradient always comes into what these rules return, so that only that is looked at.
+_REVEALING = {SGD._update, Adam._update, AdamW._update}
 
 
 # ---- schedules ------------------------------------------------------------------------------------------------------
@@ -737,6 +738,10 @@ def _all_finite(x: Any) -> bool:
         if math.isfinite(flat.dot(flat)):
             return True
     return bool(np.all(np.isfinite(x)))  # squares may overflow where the numbers do not
+
+
+def _copied(g: Any) -> Any:
+    return g.copy() if isinstance(g, np.ndarray) else g  # whoever holds the gradient may write to it
 
 
 def _maximum(a: Any, b: Any) -> Any:

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import numpy as np
 
 from chainrule import engine, ops
-from chainrule.arrays import Array, ArrayMath, forward_of, mean, one_hot_like, reduce
+from chainrule.arrays import Array, ArrayMath, forward_of, mean, one_hot_like, one_hot_rows, reduce
 from chainrule.engine import Node
 from chainrule.errors import GraphError, InputError, NotANumberError
 from chainrule.ops import ArrayOp, Op
@@ -75,6 +75,9 @@ class _Data(np.ndarray[Any, Any]):
     def __copy__(self) -> Any:
         return np.array(self)
 
+    def __dlpack__(self, **options: Any) -> Any:
+        return np.array(self).__dlpack__(**options)  # who imports may write
+
     def __deepcopy__(self, memo: Any) -> Any:
         return np.array(self)
 
@@ -117,7 +120,13 @@ def _in_place(ufunc: Any) -> Callable[[_Data, Any], Any]:
             return changed(d, x)
         # As NumPy does with temporaries: if all references are those of the tensor and of this call, nobody sees the change.
         if (getrefcount(d), getrefcount(array)) == _alone and array.base is None:
-            ufunc(array, x, out=array)
+            try:
+                ufunc(array, x, out=array)
+            except (TypeError, ValueError):  # operands that do not fit: nothing has been written
+                raise
+            except BaseException:  # an overflow, say, that is an error here: by then it has
+                d.written = _changes = _writes = _writes + 1
+                raise
             d.written = _changes = _writes = _writes + 1
             return d
         return changed(d, x)
@@ -177,7 +186,7 @@ class Tensor(Node):
     """
 
     __slots__ = (
-        "_buffer", "_data", "_grad", "_label", "_made", "_origin", "_requires_grad", "_view", "_written",
+        "_buffer", "_data", "_grad", "_label", "_lent", "_made", "_origin", "_requires_grad", "_view", "_written",
         "inputs", "op", "options",
     )  # fmt: skip
     __array_priority__ = 100.0  # NumPy arrays and scalars give way to our operators
@@ -188,6 +197,7 @@ class Tensor(Node):
         inputs: Any
         options: dict[str, Any] | None
         _grad: Array
+        _lent: Array
         _view: _Data
         _buffer: Array
 
@@ -218,7 +228,8 @@ class Tensor(Node):
         it keep their numbers, and whoever took `data` before keeps what it was. A graph in which the tensor was used, or of
         which it is a result, is then out of date: its backward pass raises GraphError. Elements cannot be assigned, neither
         here nor through views, ufuncs with `out=` or `numpy()`: InputError, or NumPy's ValueError. So nothing that a
-        backward pass needs changes unnoticed; arrays that come into a graph as operands or indices are copied.
+        backward pass needs changes unnoticed; arrays that come into a graph as operands or indices are copied. Only what
+        goes past the lock of NumPy's arrays goes past this one, too: `np.add.at`, `.base`, torch.from_numpy.
         """
         array = self._data
         try:
@@ -252,7 +263,13 @@ class Tensor(Node):
     @property
     def grad(self) -> Array | None:
         """d(root)/d(this), of the shape of the data; None until a backward pass reaches it."""
-        return getattr(self, "_grad", None)
+        try:
+            g = self._grad
+        except AttributeError:
+            return None
+        if g is getattr(self, "_lent", None):
+            g = self._grad = g.copy()
+        return g
 
     @grad.setter
     def grad(self, x: Any) -> None:
@@ -340,20 +357,15 @@ class Tensor(Node):
         one = _seed(self, gradient)
         lent = {id(one)}  # arrays that somebody holds already: rules hand on views, and one array to several inputs
         for node, g in _backpropagate(self, one, ArrayMath, _array_of, forget=not retain_grad).items():
-            if node.op is None and hasattr(node, "_grad"):
-                node._grad = node._grad + g
-            elif type(g) is np.ndarray and g.base is None and id(g) not in lent:
-                lent.add(id(g))
-                node._grad = g
-            else:
-                node._grad = np.array(g)
+            node._grad = node._grad + g if node.op is None and hasattr(node, "_grad") else _its_own(g, lent)
 
     def _gradients(self, create_graph: bool) -> dict[Any, Any]:
         one = _seed(self, None)
         if create_graph:
             return _backpropagate(self, Tensor(one), TensorMath, lambda node: node)
+        lent = {id(one)}
         found = _backpropagate(self, one, ArrayMath, _array_of)
-        return {node: g if type(g) is not np.ndarray or g.flags.writeable else g.copy() for node, g in found.items()}
+        return {node: g if isinstance(g, np.generic) else _its_own(g, lent) for node, g in found.items()}
 
     def _zero(self, create_graph: bool) -> Any:
         zeros = np.zeros(self.shape, self.dtype)
@@ -385,25 +397,26 @@ class Tensor(Node):
 
     def permute(self, *axes: Any) -> "Tensor":
         """The axes in the order given."""
-        given = wholes(axes, "permute", "an axis")
-        order = tuple(axis_of(a, self.ndim, "permute") for a in given)
-        if sorted(order) != list(range(self.ndim)):
-            raise InputError(f"permute: {given} is not an order of the {self.ndim} axes of shape {self.shape}")
-        return _apply_array("transpose", (self,), axes=order)
+        given, n = wholes(axes, "permute", "an axis"), len(self.shape)
+        order = tuple([a if type(a) is int and 0 <= a < n else axis_of(a, n, "permute") for a in given])
+        if len(order) != n or len({*order}) != n:
+            raise InputError(f"permute: {given} is not an order of the {n} axes of shape {self.shape}")
+        return _node(self._data.transpose(order), _TRANSPOSE, (self,), {"axes": order})
 
     def transpose(self, *axes: int) -> "Tensor":
         """Two axes exchanged, as in PyTorch; without arguments all axes reversed, as in NumPy."""
-        order = list(range(self.ndim))
+        n = len(self.shape)
         if not axes:
-            return self.permute(*reversed(order))
+            return self.T
         if len(axes) != 2:
             given = axes[0] if len(axes) == 1 and isinstance(axes[0], (tuple, list)) else axes
-            if len(given) != self.ndim:
-                raise InputError(f"transpose takes two axes, or all {self.ndim}, not {len(given)}")
+            if len(given) != n:
+                raise InputError(f"transpose takes two axes, or all {n}, not {len(given)}")
             return self.permute(*given)
-        i, j = (axis_of(a, self.ndim, "transpose") for a in axes)
-        order[i], order[j] = order[j], order[i]
-        return self.permute(*order)
+        i, j = axis_of(axes[0], n, "transpose"), axis_of(axes[1], n, "transpose")
+        order = [*range(n)]
+        order[i], order[j] = j, i
+        return _node(self._data.transpose(order), _TRANSPOSE, (self,), {"axes": tuple(order)})
 
     @property
     def T(self) -> "Tensor":  # noqa: N802 - the field's name
@@ -559,7 +572,7 @@ class Tensor(Node):
 
     def _extreme(self, name: str, where: Any, dim: Any, keepdim: bool, axis: Any, keepdims: bool) -> Any:
         said, keep = name[1:], keepdim or keepdims
-        shape = self._data.shape
+        shape = self.shape
         axes = axes_of(axis, len(shape), said) if dim is None else (axis_of(dim, len(shape), said),)
         if 0 in shape and any(shape[i] == 0 for i in axes):
             raise shape_error(said, (self,), axis=axes)
@@ -698,15 +711,16 @@ class Tensor(Node):
 
     def _fields(self) -> tuple[Any, ...]:
         name = self.op.name if self.op else None
-        return type(self), name, self.options, self._read(), self.grad, self.label, self.requires_grad
+        fresh = self.op is None or _outdated(self) is None
+        return type(self), name, self.options, self._read(), self.grad, self.label, self.requires_grad, fresh
 
     @staticmethod
     def _restored(fields: tuple[Any, ...], inputs: Sequence[Any]) -> Any:
-        kind, name, options, data, grad, label, requires_grad = fields
+        kind, name, options, data, grad, label, requires_grad, fresh = fields
         node = cast(Tensor, kind.__new__(kind))
         node._data, node.options, node.inputs, node._requires_grad = copy.deepcopy(data), options, tuple(inputs), requires_grad
         node.op = (ops.ARRAY_TABLE.get(name) or ops.lookup(name)) if name else None
-        node._made, node._written = _writes, 0
+        node._made, node._written = (_writes if fresh else -1), 0  # the copy of what is out of date is that, too
         if grad is not None:
             node._grad = grad.copy()
         if label:
@@ -812,16 +826,24 @@ def replace(tensor: Tensor, array: Array) -> None:
     tensor._data, tensor._written = array, _writes
 
 
-def adopt(buffers: Iterable[tuple[Tensor, Array]]) -> None:
-    """Make arrays of the same shape and dtype the data of tensors, without a copy: the door of compiled programs.
+def lend(tensor: Tensor, buffer: Array) -> None:
+    """Make an array that its owner will write to again the gradient of a tensor; who asks for `grad` gets a copy."""
+    tensor._grad = tensor._lent = buffer
 
-    Who writes to them then adopts them again, so that graphs that used the tensors know that they are out of date. Meanwhile
-    `data` hands out copies.
+
+def adopt(tensor: Tensor, buffer: Array) -> None:
+    """Let a tensor live in an array that has its numbers: the door of compiled programs, which write there.
+
+    Meanwhile `data` hands out copies. After it has written, the owner of the array calls `written`.
     """
+    tensor._data = tensor._buffer = buffer
+
+
+def written(tensors: Iterable[Tensor]) -> None:
+    """Note that their arrays have changed: graphs that used them are out of date."""
     global _writes
     _writes += 1
-    for tensor, buffer in buffers:
-        tensor._data = tensor._buffer = buffer
+    for tensor in tensors:
         tensor._written = _writes
 
 
@@ -883,6 +905,10 @@ def _apply_array(name: str, inputs: tuple[Tensor, ...], **options: Any) -> Tenso
             data = forward(inputs[0]._data, inputs[1]._data, inputs[2]._data, **options)
         else:
             data = forward(*[x._data for x in inputs], **options)
+    except AttributeError:  # a constant that is a Python number
+        if all(isinstance(x._data, (np.ndarray, np.generic)) for x in inputs):
+            raise
+        return _apply_array(name, tuple([Tensor(x) if isinstance(x._data, (int, float)) else x for x in inputs]), **options)
     except (ValueError, IndexError) as error:
         raise shape_error(name, inputs, error, **options) from None
     return _node(data, op, inputs, options)
@@ -917,7 +943,7 @@ def apply(op: Op, *xs: Any) -> Tensor:
     inputs = tuple([Tensor(x) if (node := _operand(x)) is None else node for x in xs])
     try:
         data = forward_of(op)(ArrayMath, *[x._data for x in inputs])
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise _operand_error(op, inputs, error) from None
     return _node(data, op, inputs, None)
 
@@ -925,6 +951,8 @@ def apply(op: Op, *xs: Any) -> Tensor:
 def _operand_error(op: Op, inputs: Sequence[Tensor], error: Exception) -> InputError:
     if isinstance(error, ValueError):
         return shape_error(op.name, inputs, error)
+    if isinstance(error, OverflowError):
+        return InputError(f"{op.name}: {error}; cast with .to()")
     return InputError(
         f"{op.name} of {' and '.join(str(x.dtype) for x in inputs)}: {str(error).partition(',')[0]}; cast with .to()"
     )
@@ -981,7 +1009,7 @@ def _joined(name: str, tensors: Iterable[Any], dim: int, more: int) -> Tensor:
         arrays.append(part._data)
     if not parts:
         raise InputError(f"{name} needs at least one tensor")
-    ndim = arrays[0].ndim + more
+    ndim = parts[0].ndim + more
     axis = dim if type(dim) is int and 0 <= dim < ndim else axis_of(dim, ndim, name)
     try:
         data = getattr(np, name)(arrays, axis)
@@ -1007,7 +1035,7 @@ def one_hot(labels: Any, num_classes: int | None = None) -> Tensor:
     if index.size and (index.min() < 0 or index.max() >= count):
         wrong = index.min() if index.min() < 0 else index.max()
         raise InputError(f"one_hot: label {wrong} is out of range; {count} classes are 0 to {count - 1}")
-    return Tensor(np.eye(count)[index])
+    return Tensor(one_hot_rows(index, count, np.float64))
 
 
 _BASIC = {int, slice, type(None), type(Ellipsis)}
@@ -1060,7 +1088,7 @@ def _backpropagate(root: Tensor, one: Any, m: Any, number: Callable[[Tensor], An
         if g is None:
             continue
         if node._made != _writes:  # something has been assigned since
-            _check_up_to_date(node)
+            expect_up_to_date(node)
         inputs = node.inputs
         for x, dx in zip(inputs, _pull(node, m, g, number(node), list(map(number, inputs))), strict=True):
             if dx is not None and x._requires_grad:
@@ -1085,6 +1113,14 @@ def _operations(root: Tensor) -> list[Any]:
     return list(done)
 
 
+def _its_own(g: Any, lent: set[int]) -> Array:
+    """A gradient as an array that nobody else has: rules hand on views, and one array to several inputs. lent: the ids so far."""
+    if type(g) is not np.ndarray or g.base is not None or id(g) in lent:
+        return np.array(g)
+    lent.add(id(g))
+    return g
+
+
 def _pull(node: Tensor, m: Any, g: Any, y: Any, xs: Sequence[Any]) -> Sequence[Any]:
     """The gradients of a node's inputs, before broadcasting is undone; None where there is none."""
     op = node.op
@@ -1092,10 +1128,15 @@ def _pull(node: Tensor, m: Any, g: Any, y: Any, xs: Sequence[Any]) -> Sequence[A
         return op.pull(m, list(map(_wanted, node.inputs)), g, y, xs, node.options or {})
     if len(xs) == 1:
         return (_times(g, op.derivatives[0](m, y, xs[0])),)
-    return [
-        _times(g, rule(m, y, *xs)) if rule is not None and x._requires_grad else None
-        for rule, x in zip(op.derivatives, node.inputs, strict=True)
-    ]
+    try:
+        return [
+            _times(g, rule(m, y, *xs)) if rule is not None and x._requires_grad else None
+            for rule, x in zip(op.derivatives, node.inputs, strict=True)
+        ]
+    except (ZeroDivisionError, OverflowError):  # of a Python number, where an array has infinity
+        if all(isinstance(x, (np.ndarray, Tensor)) for x in xs) or m is not ArrayMath:
+            raise
+        return _pull(node, m, g, y, [np.asarray(x, y.dtype) for x in xs])
 
 
 def _times(g: Any, slope: Any) -> Any:
@@ -1114,14 +1155,23 @@ def _fit(m: Any, dx: Any, data: Array) -> Any:
     return dx if dx.dtype == data.dtype else m.astype(dx, dtype=data.dtype)
 
 
-def _check_up_to_date(node: Tensor) -> None:
+def expect_up_to_date(node: Tensor) -> None:
+    """GraphError for a result when its data, or that of an input, has been assigned since."""
+    x = _outdated(node)
+    if x is not None:
+        raise GraphError(
+            f"the data of {x.label or 'a tensor'} {x.shape} was assigned after {node._op} had used it, so this graph is "
+            "out of date; run the forward pass again before backward()"
+        )
+
+
+def _outdated(node: Tensor) -> Any:
+    """Of a result and its inputs the first whose data has been assigned since it was made."""
     made = node._made
     for x in (node, *node.inputs):
         if x._written > made or (_changes > made and getattr(getattr(x, "_view", None), "written", 0) > made):
-            raise GraphError(
-                f"the data of {x.label or 'a tensor'} {x.shape} was assigned after {node._op} had used it, so this graph is "
-                "out of date; run the forward pass again before backward()"
-            )
+            return x
+    return None
 
 
 # ---- the methods and functions of the table --------------------------------------------------------------------------
@@ -1133,7 +1183,7 @@ def _unary(op: Op) -> Callable[[Tensor], Tensor]:
     def method(x: Tensor) -> Tensor:
         try:
             return _node(forward(ArrayMath, x._data), op, (x,), None)
-        except TypeError as error:
+        except (TypeError, OverflowError) as error:
             raise _operand_error(op, (x,), error) from None
 
     return method
@@ -1147,7 +1197,7 @@ def _binary(op: Op) -> Callable[[Tensor, Any], Tensor]:
             return cast(Tensor, NotImplemented)
         try:
             return _node(forward(ArrayMath, a._data, b._data), op, (a, b), None)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             raise _operand_error(op, (a, b), error) from None
 
     return method
@@ -1173,7 +1223,7 @@ def _reduction(name: str) -> Callable[..., Tensor]:
     ) -> Tensor:
         if dtype is not None or out is not None:
             x = _as_numpy_asks(name, x, dtype, out)
-        axes = axes_of(dim if axis is None else axis, x._data.ndim, name)
+        axes = axes_of(dim if axis is None else axis, len(x.shape), name)
         return _apply_array(name, (x,), axis=axes, keepdims=keepdim or keepdims)
 
     return method
@@ -1202,6 +1252,13 @@ def _comparison(name: str) -> Callable[[Tensor, Any], Tensor]:
     return method
 
 
+def _inverted(x: Tensor) -> Tensor:
+    kind = x.dtype.kind
+    if kind == "f":
+        raise InputError(f"~ takes bools or whole numbers, not {x.dtype}")
+    return -1 - x if kind == "i" else _make(np.invert(np.asarray(x._read())))
+
+
 def _cast(dtype: Any) -> Callable[[Tensor], Tensor]:
     return lambda x: x.to(dtype)
 
@@ -1222,7 +1279,7 @@ def _add_methods() -> None:
         method = _comparison(f"__{name}__")
         _add_method(f"__{name}__", method, f"Elementwise, of bools or whole numbers, as operator.__{name}__.")
         _add_method(f"__r{name}__", _swapped(method), f"Elementwise, as operator.__{name}__.")
-    _add_method("__invert__", lambda x: x ^ True if x.dtype == np.bool_ else -1 - x, "Not, of bools; all bits, of whole numbers.")
+    _add_method("__invert__", _inverted, "Not, of bools; all bits, of whole numbers.")
     for name, dtype in {"float": np.float32, "double": np.float64, "long": np.int64, "bool": np.bool_}.items():
         _add_method(name, _cast(dtype), f"In {np.dtype(dtype)}.")
     _add_method("pow", Tensor.__pow__, "The power: self ** other.")

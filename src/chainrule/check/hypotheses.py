@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from chainrule.arrays import Array
+from chainrule.arrays import Array, one_hot_rows
 from chainrule.check.pullbacks import over_channels, softmax_of, weights_of
 from chainrule.check.recording import Edge
 
@@ -404,7 +404,7 @@ def _to_all(edge: Edge) -> Iterator[tuple[str, str, Any]]:
 def _cross_entropy(edge: Edge) -> Iterator[tuple[str, str, Any]]:
     x, labels = edge.xs[0], edge.options["labels"]
     weight, p = weights_of(edge.g, len(x), edge.options["reduction"]), softmax_of(x, 1)
-    ones = np.eye(x.shape[1])[labels]
+    ones = one_hot_rows(labels, x.shape[1], x.dtype)
     yield "term forgotten", "the one-hot of the labels is not subtracted from the softmax", weight * p
     yield "term forgotten", "the softmax is missing, minus the one-hot of the labels stands alone", -weight * ones
     yield "sign", "the one-hot of the labels is added to the softmax, not subtracted", weight * (p + ones)

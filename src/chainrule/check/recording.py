@@ -8,7 +8,8 @@
 
 The first edge carries everything, x is used twice by the others. `names` are the tensors whose gradients somebody wrote
 down; what lies between two of them is one step. Data are those of the recorded forward pass: only the backward pass is
-run again, in float64, from the rows of the table. Imports engine, errors, tensor and pullbacks.
+run again, in float64, from the rows of the table. GraphError when data have been assigned since.
+Imports engine, errors, tensor and pullbacks.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -21,6 +22,7 @@ from chainrule.arrays import Array
 from chainrule.check.pullbacks import pulled, sizes
 from chainrule.engine import inputs_first
 from chainrule.errors import InputError
+from chainrule.tensor import expect_up_to_date
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,9 @@ class Recording:
         if not getattr(root, "requires_grad", False) or root.size != 1:
             raise InputError("root is the tensor of one element that was differentiated, with its recorded graph: the loss")
         self.root, self.order = root, inputs_first(root, lambda node: not node.requires_grad)
+        for node in self.order:
+            if node.op is not None:
+                expect_up_to_date(node)
         labels = {node: node.label for node in self.order if node.label}
         self.names = dict(labels if names is None else names) | {root: root.label or "loss"}
         self.users: dict[Any, list[tuple[Any, int]]] = {node: [] for node in self.order}

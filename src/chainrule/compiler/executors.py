@@ -52,6 +52,10 @@ class Runner:
         self.outputs: dict[str, npt.NDArray[Any]] = self._made.outputs
         self.execute = self._made.execute
 
+    def bind(self, name: str, array: npt.NDArray[Any]) -> None:
+        """Use another array, of the same shape and dtype, as an input's buffer."""
+        self._made.bind(name, array)
+
     def feed(self, name: str, x: npt.NDArray[Any]) -> None:
         """Give an input its numbers: a large array is read in place, from now on and in later runs."""
         own = self.inputs[name]

@@ -5,6 +5,7 @@ Imports builder, executors, lines, watching, and of the core engine, errors, ops
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from sys import getrefcount
 from typing import Any
 
 import numpy as np
@@ -108,18 +109,13 @@ class TracedTensors:
     def attach(self, runner: Runner) -> None:
         """Know the program's buffers."""
         self.runner = runner
-        self.held = [(p, name, runner.inputs[name]) for i, p in enumerate(self.tensors) if (name := f"p{i}") in runner.inputs]
-        self.buffers = [(p, buffer) for p, _, buffer in self.held]
+        self.held = [_Held(p, name, runner) for i, p in enumerate(self.tensors) if (name := f"p{i}") in runner.inputs]
 
     def load(self, arrays: Sequence[Numbers]) -> None:
         """Before a run: fill the buffers. Parameters live in them, so that nothing is copied."""
         inputs = self.runner.inputs
-        for p, name, buffer in self.held:
-            if not p._requires_grad:
-                raise InputError(f"parameter {name[1:]} has requires_grad=False by now; compile again without it")
-            if p._data is not buffer:
-                buffer[...] = p._data
-                tensor.adopt([(p, buffer)])
+        for held in self.held:
+            held.load()
         numbers = {f"x{k}": x for k, x in enumerate(arrays)}
         for k, leaf in enumerate(self.captured):
             numbers[f"captured{k}"] = leaf._data
@@ -134,9 +130,9 @@ class TracedTensors:
         """After a run: put the gradients into the parameters. Graphs that used those, if updated, are out of date."""
         for p, name in zip(self.tensors, names, strict=True):
             if name:
-                p._grad = self.runner.outputs[name]
+                tensor.lend(p, self.runner.outputs[name])
         if updated:
-            tensor.adopt(self.buffers)
+            tensor.written([held.p for held in self.held])
 
     def fits(self) -> bool:
         """Whether the Tensors from outside of the function have the shapes that they had."""
@@ -240,3 +236,37 @@ def _same_options(a: Any, b: Any) -> bool:
         if name != "kept" and any(isinstance(i, np.ndarray) and not np.array_equal(i, j) for i, j in pairs):
             return False
     return True
+
+
+class _Held:
+    """A parameter that lives in a buffer of the program, which reads and writes it there.
+
+    Views share memory: of W.T, or of a clone, nobody knows where it went. But each holds on to its array, so that the
+    number of references tells whether there is one; then the program goes on with a buffer of its own, and leaves that.
+    """
+
+    def __init__(self, p: Tensor, name: str, runner: Runner) -> None:
+        self.p, self.name, self.runner = p, name, runner
+        self._move()
+
+    def _move(self) -> None:
+        self.buffer = self.runner.inputs[self.name].copy()
+        self.runner.bind(self.name, self.buffer)
+        self.alone = 0  # references when nobody else has any; counted at the first look, when all is in place
+
+    def load(self) -> None:
+        """See to it that the buffer has the parameter's numbers, and that nobody else sees it."""
+        p = self.p
+        if not p._requires_grad:
+            raise InputError(f"parameter {self.name[1:]} has requires_grad=False by now; compile again without it")
+        lives_here = p._data is self.buffer
+        if lives_here and getrefcount(self.buffer) == self.alone + 2:  # the tensor's own
+            return
+        if not self.alone:
+            self.alone = getrefcount(self.buffer)
+        elif getrefcount(self.buffer) > self.alone + lives_here + (getattr(p, "_buffer", None) is self.buffer):
+            self._move()
+            self.alone = getrefcount(self.buffer)
+        if not lives_here:
+            self.buffer[...] = p._data
+        tensor.adopt(p, self.buffer)

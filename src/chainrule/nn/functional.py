@@ -147,6 +147,8 @@ def embedding(indices: Any, weight: Any) -> Tensor:
     [[[3.0, 4.0], [1.0, 2.0]]]
     """
     table = weight if type(weight) is Tensor else _tensor(weight)
+    if not table.shape:
+        raise InputError("embedding takes a weight with one row per index, not one number")
     index = indices._as_index() if type(indices) is Tensor else as_array(indices)
     # A negative index would count from the end. One that is too large NumPy finds: to look for both costs more than the rows.
     if index.dtype.kind == "i" and index.size and index.item(index.argmin()) >= 0:
@@ -154,8 +156,6 @@ def embedding(indices: Any, weight: Any) -> Tensor:
             return looked_up(table, index)
         except IndexError:  # below it is named
             pass
-    if not table.shape:
-        raise InputError("embedding takes a weight with one row per index, not one number")
     return looked_up(table, _indices("embedding", "index", index, table.shape[0], "rows"))
 
 
@@ -293,6 +293,8 @@ def cross_entropy(logits: Any, labels: Any, reduction: str = "mean") -> Tensor:
     if index.shape != shape[:1]:
         how = f"not labels of shape {index.shape}: {first_difference(shape[:1], index.shape)}"
         raise InputError(f"cross_entropy: logits of shape {shape} need {shape[0]} labels, {how}")
+    if shape[1] == 0:
+        raise InputError(f"cross_entropy: logits of shape {shape} have no classes to choose from")
     if shape[0] == 0 and reduction == "mean":
         raise InputError("cross_entropy: there are no samples to take the mean of")
     if scores._data.dtype.kind != "f":
