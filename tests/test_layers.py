@@ -417,3 +417,12 @@ def test_an_optimiser_refuses_what_is_not_finite():
     with pytest.raises(NonFiniteError, match=r"gradient of parameter 0 \(w\) holds NaN"):
         optim.SGD([w], lr=0.1).step()
     assert w.tolist() == [1.0, 2.0]
+
+
+def test_a_layer_that_is_exchanged_is_used():
+    model = Sequential(Linear(2, 3, generator=0), Tanh(), Linear(3, 1, generator=1))
+    x, new = np.ones((4, 2)), Linear(2, 3, generator=2)
+    setattr(model, "0", new)
+    assert model[0] is new
+    assert model.parameters()[0] is new.weight
+    assert model(x).tolist() == model[2](model[1](new(x))).tolist()

@@ -8,12 +8,13 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from graphs import chain, neuron
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from chainrule import Node, Value, inputs_first, no_grad, show
+from chainrule import Node, Tensor, Value, inputs_first, no_grad, show
 from chainrule.errors import GraphError, InputError, MissingDependencyError
 from chainrule.show import graphviz, picture, wording
 from chainrule.show.drawing import escaped
@@ -626,3 +627,11 @@ def test_notebooks_say_why_graphviz_failed(fake_graphviz):
     fake_graphviz("sys.stderr.write('no <layout>'); sys.exit(1)")
     with pytest.raises(GraphError, match="no <layout>"):
         show.svg(Value(1.0, label="x"))
+
+
+def test_pictures_and_text_show_tensors():
+    x = Tensor(np.ones((2, 3)), requires_grad=True, label="x")
+    y = (x.tanh() @ x.T).sum()
+    y.backward()
+    assert "tanh" in show.text(y)
+    assert "x | data 2x3 float64 | grad 2x3 float64" in show.draw_dot(y).source

@@ -706,6 +706,66 @@ def test_gradients_are_arrays_of_their_own():
     assert b.grad.tolist() == [1.0, 1.0]
 
 
+def test_one_intermediate_keeps_its_gradient_on_request():
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    h = x * x
+    z = h * 3.0
+    assert z.retain_grad() is z
+    w = z.sum()
+    w.backward()
+    assert (h.grad, w.grad, z.grad.tolist(), x.grad.tolist()) == (None, None, [1.0, 1.0], [6.0, 12.0])
+    w.backward()
+    assert (z.grad.tolist(), x.grad.tolist()) == ([1.0, 1.0], [12.0, 24.0])  # as of all that are no leaves: of the last pass
+    w.backward(retain_grad=True)
+    assert h.grad.tolist() == [3.0, 3.0]
+    with pytest.raises(InputError, match="requires no gradient"):
+        Tensor([1.0]).retain_grad()
+
+
+@pytest.mark.parametrize(
+    "name", ["sum", "mean", "amax", "logsumexp", "var", "std", "max", "min", "argmax", "argmin", "softmax", "log_softmax"]
+)
+def test_an_axis_is_named_once(name):
+    x = Tensor(draw(3, 4))
+    kept = getattr(x, name)(axis=1)
+    by_dim = getattr(x, name)(dim=1)
+    by_dim = by_dim.values if name in ("max", "min") else by_dim
+    assert kept.tolist() == by_dim.tolist()
+    with pytest.raises(InputError, match=rf"^{name}: dim=0 and axis=1 are given"):
+        getattr(x, name)(dim=0, axis=1)
+
+
+def test_numpys_variance_of_a_tensor_is_numpys():
+    a = draw(3, 4)
+    x = Tensor(a, requires_grad=True)
+    for mine, theirs in (
+        (np.var(x), np.var(a)),
+        (np.std(x, axis=0, ddof=1), np.std(a, axis=0, ddof=1)),
+        (x.var(1, ddof=0), a.var(1)),
+        (np.var(x, 1, keepdims=True), np.var(a, 1, keepdims=True)),
+    ):
+        np.testing.assert_allclose(mine.data, theirs, rtol=1e-12)
+        assert mine.requires_grad
+    with pytest.raises(InputError, match="give one of them"):
+        x.var(1, ddof=1, correction=0)
+
+
+@pytest.mark.parametrize("shape", [(3, 1), (1,), (1, 1)])
+@pytest.mark.parametrize("unbiased", [True, False])
+def test_second_derivatives_of_the_variance_of_one_number(shape, unbiased):
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        agree(*[lambda x: (x.var(-1, unbiased=unbiased) ** 2).sum()] * 2, [draw(*shape)])
+
+
+def test_a_condition_that_is_one_bool_broadcasts():
+    a, b = Tensor([1.0, 2.0], requires_grad=True), Tensor([[5.0], [6.0]], requires_grad=True)
+    for condition in (True, np.bool_(True), Tensor(True)):
+        y = apply(ops.TABLE["where"], condition, a, b)
+        assert y.tolist() == [[1.0, 2.0], [1.0, 2.0]]
+    assert apply(ops.TABLE["where"], False, 3.0, np.zeros(2)).tolist() == [0.0, 0.0]
+
+
 def test_a_gradient_that_is_lent_is_handed_out_as_a_copy():
     w, buffer = w_of_2_3(), np.ones((2, 3))
     lend(w, buffer)
@@ -837,16 +897,6 @@ def test_foreign_operands():
             x * wrong
         with pytest.raises(NotANumberError):
             matmul(x, wrong)
-
-
-def test_pictures_and_text_show_tensors():
-    from chainrule import show
-
-    x = Tensor(np.ones((2, 3)), requires_grad=True, label="x")
-    y = (x.tanh() @ x.T).sum()
-    y.backward()
-    assert "tanh" in show.text(y)
-    assert "x | data 2x3 float64 | grad 2x3 float64" in show.draw_dot(y).source
 
 
 # ---- edges of arithmetic ---------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@
 array([4., 6.])
 
 Each function is the shortest way that NumPy has to what its row says; a comment tells where that is not the obvious one. What
-rows may rely on (dtypes that are not widened, no warnings for infinities) is tested for all of them. Imports ops and NumPy.
+rows may rely on, dtypes that are not widened, is tested for all of them. Imports ops and NumPy.
 """
 
 import functools
@@ -24,7 +24,7 @@ _MANY = 4096  # elements or rows; what is as small as this costs less to compute
 
 
 def _where(condition: Any, a: Any, b: Any) -> Any:
-    if type(condition) is bool:  # of two Python numbers
+    if type(condition) is bool and type(a) is type(b) is float:  # of Python numbers
         return a if condition else b
     # np.where branches at every element, which on a random mask costs thirty times as much as making numbers of the mask.
     if type(a) is float and type(b) is float and type(condition) is np.ndarray and condition.dtype == np.bool_:

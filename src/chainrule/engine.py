@@ -220,7 +220,7 @@ def _check_root(root: Node) -> None:
     if not root.requires_grad:
         raise GraphError(
             f"{root!r} was made from constants or under no_grad(), so there is nothing to differentiate; "
-            "build it from Values outside of no_grad()"
+            "build it outside of no_grad() from Values, or from Tensors with requires_grad=True"
         )
 
 
@@ -306,11 +306,15 @@ def as_number(x: Any) -> float:
         except OverflowError:
             raise NotANumberError(f"the integer {str(x)[:12]}... is too large for a float") from None
     if isinstance(x, Node):
-        raise NotANumberError("a Value holds a number, not another Value; use it as it is, or take its .data")
+        kind = "another Value" if isinstance(x, Value) else f"a {type(x).__name__}"
+        raise NotANumberError(f"a Value holds a number, not {kind}; use it as it is, or take its .data")
     hint = ""
     if hasattr(x, "__array__"):
-        hint = "; make one Value of each of its numbers" if getattr(x, "ndim", 1) else "; take its .item()"
-    shown = repr(x) if len(repr(x)) <= 40 else repr(x)[:37] + "..."
+        hint = "; make one Value of each of its numbers, or a Tensor of all" if getattr(x, "ndim", 1) else "; take its .item()"
+    if getattr(x, "ndim", 0) and hasattr(x, "shape"):
+        shown = f"of shape {tuple(x.shape)}"  # to write out an array would take longer than to compute with it
+    else:
+        shown = repr(x) if len(repr(x)) <= 40 else repr(x)[:37] + "..."
     raise NotANumberError(f"a Value holds one real number, not {type(x).__name__} {shown}{hint}")
 
 

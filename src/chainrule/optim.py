@@ -713,6 +713,8 @@ def _size(g: float, order: float) -> float:
 def _checked_params(params: Any) -> list[Any]:
     if not isinstance(params, Iterable) or isinstance(params, (str, Mapping)):
         raise InputError(f"an optimiser takes a list of parameters, as model.parameters() gives, not {type(params).__name__}")
+    if hasattr(params, "grad"):
+        raise InputError("an optimiser takes a list of parameters; put a single one into a list: [w]")
     found = list(params)
     if not found:
         raise InputError("the list of parameters is empty, so there is nothing to optimise")

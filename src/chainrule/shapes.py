@@ -40,12 +40,21 @@ REVERSED = ((), (0,), (1, 0), (2, 1, 0))
 _ALL: tuple[tuple[int, ...], ...] = ((), (0,), (0, 1), (0, 1, 2))
 
 
+def one_of(dim: Any, axis: Any, name: str) -> Any:
+    """The axis, which has two names; InputError when both are given."""
+    if dim is not None and axis is not None:
+        raise InputError(f"{name}: dim={dim} and axis={axis} are given, and both name the axis; leave one out")
+    return dim if axis is None else axis
+
+
 def axes_of(axis: Any, ndim: int, name: str) -> tuple[int, ...]:
     """All axes for None, else the ones given, counted from 0."""
     if axis is None:
         return _ALL[ndim] if ndim < 4 else tuple(range(ndim))
     if type(axis) is int and -ndim <= axis < ndim:
         return (axis % ndim,)
+    if type(axis) is tuple and len(axis) == 2 and type(axis[0]) is type(axis[1]) is int and 0 <= axis[0] < axis[1] < ndim:
+        return axis  # what most are, without the questions below
     axes = tuple(axis_of(a, ndim, name) for a in (axis if isinstance(axis, (tuple, list)) else (axis,)))
     if len(set(axes)) < len(axes):
         raise InputError(f"{name}: an axis is named twice in {axis}")
@@ -66,8 +75,12 @@ def dtype_of(dtype: Any) -> Any:
     return found
 
 
-def correction_of(name: str, unbiased: Any, correction: int | None) -> int:
+def correction_of(name: str, unbiased: Any, correction: int | None, ddof: int | None = None) -> int:
     """What is taken off the number of elements, which divides a variance."""
+    if ddof is not None:
+        if correction is not None or unbiased is not True:
+            raise InputError(f"{name}: ddof, correction and unbiased say the same; give one of them")
+        correction = ddof
     return int(unbiased) if correction is None else whole(correction, name, "the correction")
 
 

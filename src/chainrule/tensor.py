@@ -31,7 +31,19 @@ from chainrule.arrays import Array, ArrayMath, forward_of, mean, one_hot_like, o
 from chainrule.engine import Node
 from chainrule.errors import GraphError, InputError, NotANumberError
 from chainrule.ops import ArrayOp, Op
-from chainrule.shapes import DTYPES, REVERSED, axes_of, axis_of, correction_of, dtype_of, places_of, shape_error, whole, wholes
+from chainrule.shapes import (
+    DTYPES,
+    REVERSED,
+    axes_of,
+    axis_of,
+    correction_of,
+    dtype_of,
+    one_of,
+    places_of,
+    shape_error,
+    whole,
+    wholes,
+)
 
 _WHERE = ops.TABLE["where"]
 
@@ -145,6 +157,7 @@ for _name, _ufunc in {
 # ---- the tensor ------------------------------------------------------------------------------------------------------
 
 _writes = 0  # how many times any tensor's data was assigned or changed; a node remembers the count at which it was made
+_someone_retains = False  # whether retain_grad() has been called; backward passes are a little faster before
 _changes = 0  # what that was when an array was last changed in place
 _alone: Any = None  # how many references there are to a tensor's `data`, and to its array, when nobody else holds them
 
@@ -186,7 +199,7 @@ class Tensor(Node):
     """
 
     __slots__ = (
-        "_buffer", "_data", "_grad", "_label", "_lent", "_made", "_origin", "_requires_grad", "_view", "_written",
+        "_buffer", "_data", "_grad", "_label", "_lent", "_made", "_origin", "_requires_grad", "_retained", "_view", "_written",
         "inputs", "op", "options",
     )  # fmt: skip
     __array_priority__ = 100.0  # NumPy arrays and scalars give way to our operators
@@ -198,6 +211,7 @@ class Tensor(Node):
         options: dict[str, Any] | None
         _grad: Array
         _lent: Array
+        _retained: bool
         _view: _Data
         _buffer: Array
 
@@ -229,7 +243,8 @@ class Tensor(Node):
         which it is a result, is then out of date: its backward pass raises GraphError. Elements cannot be assigned, neither
         here nor through views, ufuncs with `out=` or `numpy()`: InputError, or NumPy's ValueError. So nothing that a
         backward pass needs changes unnoticed; arrays that come into a graph as operands or indices are copied. Only what
-        goes past the lock of NumPy's arrays goes past this one, too: `np.add.at`, `.base`, torch.from_numpy.
+        goes past the lock of NumPy's arrays goes past this one, too: `np.add.at`, `.base`, `flags`, torch.from_numpy. And assign
+        where you compute: what another thread assigns while an operation runs is not noticed.
         """
         array = self._data
         try:
@@ -349,15 +364,32 @@ class Tensor(Node):
         """Set `grad` of every parameter below this tensor; leaves add to what they have.
 
         gradient: d(loss)/d(this), of this tensor's shape; needed unless the tensor has one element (default 1).
-        retain_grad: True also keeps the gradient of every intermediate tensor.
+        retain_grad: True also keeps the gradient of every intermediate tensor, `t.retain_grad()` before that of one.
 
         Raises GraphError when nothing was recorded or data has been assigned since, InputError without a needed gradient.
         """
         engine._check_root(self)
         one = _seed(self, gradient)
         lent = {id(one)}  # arrays that somebody holds already: rules hand on views, and one array to several inputs
-        for node, g in _backpropagate(self, one, ArrayMath, _array_of, forget=not retain_grad).items():
+        for node, g in _backpropagate(self, one, ArrayMath, _array_of, forget=not (retain_grad or _someone_retains)).items():
+            if _someone_retains and not (retain_grad or node.op is None or getattr(node, "_retained", False)):
+                continue
             node._grad = node._grad + g if node.op is None and hasattr(node, "_grad") else _its_own(g, lent)
+
+    def retain_grad(self) -> "Tensor":
+        """Let backward passes set the `grad` of this tensor, though it is the result of an operation; returns it.
+
+        >>> x = Tensor(3.0, requires_grad=True)
+        >>> y = (x * x).retain_grad()
+        >>> (2.0 * y).backward()
+        >>> float(y.grad)
+        2.0
+        """
+        global _someone_retains
+        if not self.requires_grad:
+            raise InputError("retain_grad: this tensor requires no gradient")
+        self._retained = _someone_retains = True
+        return self
 
     def _gradients(self, create_graph: bool) -> dict[Any, Any]:
         one = _seed(self, None)
@@ -390,7 +422,7 @@ class Tensor(Node):
         if -1 in wanted and wanted.count(-1) == 1:
             size, known = math.prod(self.shape), -math.prod(wanted)
             if known > 0 and size % known == 0:
-                wanted = tuple([size // known if n == -1 else n for n in wanted])
+                wanted = (size // known,) if len(wanted) == 1 else tuple([size // known if n == -1 else n for n in wanted])
         return _reshaped(self, wanted)
 
     view = reshape
@@ -427,6 +459,8 @@ class Tensor(Node):
     def flatten(self, start_dim: int = 0, end_dim: int = -1) -> "Tensor":
         """The axes from `start_dim` to `end_dim`, by default all, as one."""
         shape = self.shape or (1,)
+        if start_dim == 0 and end_dim == -1:
+            return _reshaped(self, (math.prod(shape),))
         first, last = axis_of(start_dim, len(shape), "flatten"), axis_of(end_dim, len(shape), "flatten")
         if first > last:
             raise InputError(f"flatten: axis {first} comes after axis {last}")
@@ -499,13 +533,20 @@ class Tensor(Node):
         keepdim: bool = False,
         *,
         correction: int | None = None,
+        ddof: int | None = None,
         axis: Any = None,
         keepdims: bool = False,
+        dtype: Any = None,
+        out: None = None,
     ) -> "Tensor":
-        """The variance: the sum of squared deviations over n - 1, as in PyTorch; unbiased=False or correction=0 divides by n."""
-        axes = axes_of(dim if axis is None else axis, self.ndim, "var")
-        less = correction_of("var", unbiased, correction)
-        return _apply_array("var", (self,), axis=axes, keepdims=keepdim or keepdims, correction=less)
+        """The variance: the sum of squared deviations over n - 1, as in PyTorch; unbiased=False or correction=0 divides by n.
+
+        ddof: NumPy's name of the correction, which np.var(x) sets to 0.
+        """
+        x = self if dtype is None is out else _as_numpy_asks("var", self, dtype, out)
+        axes = axes_of(one_of(dim, axis, "var"), self.ndim, "var")
+        less = correction_of("var", unbiased, correction, ddof)
+        return _apply_array("var", (x,), axis=axes, keepdims=keepdim or keepdims, correction=less)
 
     def std(
         self,
@@ -514,13 +555,17 @@ class Tensor(Node):
         keepdim: bool = False,
         *,
         correction: int | None = None,
+        ddof: int | None = None,
         axis: Any = None,
         keepdims: bool = False,
+        dtype: Any = None,
+        out: None = None,
     ) -> "Tensor":
         """The square root of `var`."""
-        axes = axes_of(dim if axis is None else axis, self.ndim, "std")
-        less = correction_of("std", unbiased, correction)
-        var = _apply_array("var", (self,), axis=axes, keepdims=keepdim or keepdims, correction=less)
+        x = self if dtype is None is out else _as_numpy_asks("std", self, dtype, out)
+        axes = axes_of(one_of(dim, axis, "std"), self.ndim, "std")
+        less = correction_of("std", unbiased, correction, ddof)
+        var = _apply_array("var", (x,), axis=axes, keepdims=keepdim or keepdims, correction=less)
         if not var._has_zeros():
             return var.sqrt()
         some = cast(Any, var) > 0  # where nothing varies there is no slope; as in PyTorch, it is taken as 0
@@ -542,23 +587,24 @@ class Tensor(Node):
         self, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False, out: None = None
     ) -> "Tensor":
         """The index of the largest element (the first of several), an integer tensor."""
-        return self._place("argmax", dim if axis is None else axis, keepdim or keepdims)
+        return self._place("argmax", one_of(dim, axis, "argmax"), keepdim or keepdims)
 
     def argmin(
         self, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False, out: None = None
     ) -> "Tensor":
         """The index of the smallest element (the first of several), an integer tensor."""
-        return self._place("argmin", dim if axis is None else axis, keepdim or keepdims)
+        return self._place("argmin", one_of(dim, axis, "argmin"), keepdim or keepdims)
 
-    def softmax(self, dim: int = -1) -> "Tensor":
-        """exp(x) divided by its sum along `dim`."""
-        return self._along("softmax", dim)
+    def softmax(self, dim: int | None = None, *, axis: int | None = None) -> "Tensor":
+        """exp(x) divided by its sum along `dim`, by default the last axis."""
+        return self._along("softmax", one_of(dim, axis, "softmax"))
 
-    def log_softmax(self, dim: int = -1) -> "Tensor":
+    def log_softmax(self, dim: int | None = None, *, axis: int | None = None) -> "Tensor":
         """The logarithm of `softmax`, without overflow."""
-        return self._along("log_softmax", dim)
+        return self._along("log_softmax", one_of(dim, axis, "log_softmax"))
 
-    def _along(self, name: str, dim: int) -> "Tensor":
+    def _along(self, name: str, given: int | None) -> "Tensor":
+        dim = -1 if given is None else given
         if not self.shape:  # a number is a row of one, as in PyTorch
             return self.reshape(1)._along(name, dim).reshape(())
         return _apply_array(name, (self,), axis=axis_of(dim, len(self.shape), name))
@@ -566,12 +612,13 @@ class Tensor(Node):
     def _place(self, name: str, dim: Any, keepdim: bool) -> "Tensor":
         at = None if dim is None else axis_of(dim, self.ndim, name)
         try:
-            return Tensor(getattr(np, name)(self._read(), axis=at, keepdims=keepdim))
+            return _make(np.asarray(getattr(np, name)(self._read(), axis=at, keepdims=keepdim)))
         except ValueError as error:
             raise shape_error(name, (self,), error, axis=axes_of(at, self.ndim, name)) from None
 
     def _extreme(self, name: str, where: Any, dim: Any, keepdim: bool, axis: Any, keepdims: bool) -> Any:
         said, keep = name[1:], keepdim or keepdims
+        one_of(dim, axis, said)
         shape = self.shape
         axes = axes_of(axis, len(shape), said) if dim is None else (axis_of(dim, len(shape), said),)
         if 0 in shape and any(shape[i] == 0 for i in axes):
@@ -1223,7 +1270,7 @@ def _reduction(name: str) -> Callable[..., Tensor]:
     ) -> Tensor:
         if dtype is not None or out is not None:
             x = _as_numpy_asks(name, x, dtype, out)
-        axes = axes_of(dim if axis is None else axis, len(x.shape), name)
+        axes = axes_of(dim if axis is None else one_of(dim, axis, name), len(x.shape), name)
         return _apply_array(name, (x,), axis=axes, keepdims=keepdim or keepdims)
 
     return method

@@ -71,22 +71,22 @@ def sigmoid(x: Any) -> Tensor:
     return _tensor(x).sigmoid()
 
 
-def softmax(x: Any, dim: int = -1) -> Tensor:
+def softmax(x: Any, dim: int | None = None, *, axis: int | None = None) -> Tensor:
     """exp(x) divided by its sum along `dim` (default: the last axis).
 
     >>> softmax([[0.0, 0.0]], dim=1).tolist()
     [[0.5, 0.5]]
     """
-    return _tensor(x).softmax(dim)
+    return _tensor(x).softmax(dim, axis=axis)
 
 
-def log_softmax(x: Any, dim: int = -1) -> Tensor:
+def log_softmax(x: Any, dim: int | None = None, *, axis: int | None = None) -> Tensor:
     """The logarithm of `softmax`, without overflow.
 
     >>> log_softmax([[0.0, 1000.0]], dim=1).tolist()
     [[-1000.0, 0.0]]
     """
-    return _tensor(x).log_softmax(dim)
+    return _tensor(x).log_softmax(dim, axis=axis)
 
 
 def dropout(x: Any, p: float = 0.5, training: bool = True, *, generator: GeneratorLike = None) -> Tensor:

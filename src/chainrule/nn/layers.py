@@ -288,8 +288,15 @@ class Sequential(Module):
         for i, layer in enumerate(layers):
             if not callable(layer):
                 raise InputError(f"Sequential takes layers, each as an argument of its own; argument {i} is {layer!r}")
+        for i, layer in enumerate(layers):
             setattr(self, str(i), layer)
-        self._layers = layers
+        self._layers = layers  # after them, for parameters are named by the first way to them
+
+    def __setattr__(self, name: str, x: Any) -> None:
+        super().__setattr__(name, x)
+        layers = vars(self).get("_layers", ())
+        if name.isdecimal() and int(name) < len(layers):  # a layer is exchanged
+            self._layers = tuple([x if i == int(name) else layer for i, layer in enumerate(layers)])
 
     def forward(self, x: Any) -> Any:
         """The output of the last layer."""
