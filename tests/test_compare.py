@@ -757,6 +757,104 @@ def test_no_network_with_batchnorm_is_accused(seed):
     assert not report["b1"]  # zero by nature
 
 
+# ---- masks of -inf ---------------------------------------------------------------------------------------------------
+
+MASKED = {
+    "where": lambda x, m: chainrule.where(m, -np.inf, x),
+    "where not": lambda x, m: chainrule.where(~m, x, -np.inf),
+    "added": lambda x, m: x + np.where(m, -np.inf, 0).astype(x.dtype),
+}
+
+
+def behind_mask(masked, seed, dtype):
+    """What follows a mask in networks: (loss, gradient by hand, mistakes) of one x."""
+    rng = np.random.default_rng(seed)
+    x = Tensor((rng.normal(size=(5, 7)) * rng.choice([0.1, 1.0, 5.0])).astype(dtype), requires_grad=True, label="x")
+    m = rng.random((5, 7)) < 0.4
+    m[:, seed % 7] = False
+    rows, labels = np.arange(5), np.array([rng.choice(np.flatnonzero(~row)) for row in m])
+    g, z = rng.normal(size=(5, 7)).astype(dtype), masked(x, m)
+    p, ones = softmax(z.data, 1), np.eye(7, dtype=dtype)[labels]
+    e = (z - z.amax(1, keepdim=True)).exp()
+    dx = p * (g - (p * g).sum(1, keepdims=True))
+    q = softmax(x.data, 1)
+    softmaxes = {"term forgotten": p * g, "unknown": q * (g - (q * g).sum(1, keepdims=True))}  # the last without the mask
+    entropies = {"term forgotten": p / 5, "times n": p - ones, "unknown": (q - ones) / 5}
+    return x, [
+        ((z.softmax(1) * g).sum(), dx, softmaxes),
+        ((e / e.sum(1, keepdim=True) * g).sum(), dx, {}),
+        (functional.cross_entropy(z, labels), (p - ones) / 5, entropies),
+        (-z.log_softmax(1)[rows, labels].mean(), (p - ones) / 5, {"times n": p - ones}),
+        ((z.logsumexp(1) * g[:, 0]).sum(), p * g[:, :1], {}),
+    ]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", MASKED)
+def test_what_is_right_behind_a_mask_is_accepted_and_what_is_wrong_is_not(name, dtype):
+    for seed in range(10):
+        x, losses = behind_mask(MASKED[name], seed, dtype)
+        for loss, dx, mistakes in losses:
+            report = compare(dx, x, root=loss)
+            assert report, f"seed {seed}: {report}"
+            for cause, wrong in ({"sign": -dx} | mistakes).items():
+                report = compare(wrong, x, root=loss)
+                assert report.verdict == "wrong", f"seed {seed}, {cause}: {report}"
+                assert report.cause == cause or cause == "unknown", f"seed {seed}, {cause}: {report}"
+            bit = dx * dtype(1 + (1e-2 if dtype == np.float32 else 1e-9))
+            assert not compare(bit, x, root=loss), f"seed {seed}"
+
+
+def test_a_line_behind_a_mask_is_tried_on_drawn_numbers():
+    x, m = Tensor(RNG.normal(size=(4, 6)), requires_grad=True, label="x"), np.triu(np.ones((4, 6), bool), 3)
+    z = chainrule.where(m, -np.inf, x)
+    p, g = z.log_softmax(1), RNG.normal(size=(4, 6))
+    z.label, p.label = "z", "p"
+    loss = (chainrule.where(m, 0.0, p) * g).sum()
+    dp = np.where(m, 0.0, g)
+    dz = dp - np.exp(p.data) * dp.sum(1, keepdims=True)
+    assert compare(dz, z, root=loss, again=lambda dp: dp - np.exp(p.data) * dp.sum(1, keepdims=True))
+    assert compare(dz, x, root=loss, again=lambda dz: np.where(m, 0.0, dz))
+    unmasked = compare(dz, x, root=loss, again=lambda dz: dz)  # dz is zero there, so only drawn numbers tell
+    assert (unmasked.verdict, unmasked.cause) == ("wrong", "slope forgotten")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("seed", range(10))
+def test_causal_attention_is_not_accused_and_its_mistakes_are_seen(seed, dtype):
+    rng = np.random.default_rng(seed)
+
+    def leaf(label, *shape):
+        return Tensor(rng.normal(size=shape).astype(dtype), requires_grad=True, label=label)
+
+    x, (Wq, Wk, Wv) = leaf("x", 2, 6, 5), (leaf(label, 5, 4) for label in ("Wq", "Wk", "Wv"))
+    causal, s = np.tril(np.ones((6, 6), bool)), dtype(4**-0.5)
+    q, k, v = x @ Wq, x @ Wk, x @ Wv  # (B, T, hs)
+    scores = q @ k.transpose(1, 2) * s
+    weights = MASKED[list(MASKED)[seed % 3]](scores, ~causal).softmax(-1)
+    y, dy = weights @ v, rng.normal(size=(2, 6, 4)).astype(dtype)
+    w = weights.data
+    dweights, dv = dy @ np.swapaxes(v.data, 1, 2), np.swapaxes(w, 1, 2) @ dy
+    dscores = w * (dweights - (w * dweights).sum(-1, keepdims=True))
+    dq, dk = dscores @ k.data * s, np.swapaxes(dscores, 1, 2) @ q.data * s
+    dx = dq @ Wq.data.T + dk @ Wk.data.T + dv @ Wv.data.T
+    mine = {"y": dy, "weights": dweights, "v": dv, "scores": dscores, "q": dq, "k": dk, "x": dx}
+    mine |= {"W" + n: np.einsum("btc,bth->ch", x.data, d) for n, d in (("q", dq), ("k", dk), ("v", dv))}
+    nodes = {"y": y, "weights": weights, "v": v, "scores": scores, "q": q, "k": k, "x": x, "Wq": Wq, "Wk": Wk, "Wv": Wv}
+    loss = (y * dy).sum()
+    report = compare(mine, nodes, root=loss)
+    assert report, str(report)
+    wrongs = {
+        "scores": (w * dweights, ["term forgotten"]),
+        "q": (dq / s, ["times n", "slope forgotten"]),  # 2, which is an axis's length too
+        "x": (dx - dk @ Wk.data.T, ["missing path"]),
+    }
+    for name, (wrong, causes) in wrongs.items():
+        report = compare(mine | {name: wrong}, nodes, root=loss)
+        assert report.culprit.name == name, str(report)
+        assert report.cause in causes, str(report)
+
+
 # ---- what cannot be told ---------------------------------------------------------------------------------------------
 
 
@@ -995,3 +1093,68 @@ def test_a_graph_that_is_out_of_date_judges_nobody():
     x.data = x.data * 0.8
     with pytest.raises(GraphError, match=r"the data of x .* was assigned after"):
         compare(np.array([2.0, 4.0]), x, root=loss)
+
+
+# ---- without a graph, at every scale, and labels that are not one's own ----------------------------------------------
+
+
+def test_a_sum_that_is_missing_is_seen_by_the_numbers_alone():
+    dy = RNG.normal(size=(16, 8))
+    for b in (dy.sum(0), dy.sum(0, keepdims=True)):
+        report = compare(dy, b, name="b")
+        assert (report.verdict, report.cause) == ("wrong shape", "missing sum")
+        assert report.evidence.endswith("; summed over axis 0, which broadcasting had repeated, it is right")
+        assert compare(dy * 1.001, b).cause == "unknown"
+        assert compare(dy.astype(np.float32), b.astype(np.float32)).cause == "missing sum"
+    assert compare(dy, dy.sum(1)).evidence.endswith("; summed over axis 1, it is right")
+    assert "summed over axes 0 and 1, which broadcasting had repeated, it" in compare(dy[None], dy.sum(0)).evidence
+    assert compare(dy[None], dy).cause == "axis added"
+    maps = RNG.normal(size=(4, 3, 5, 5))  # (N, C, H, W), for a bias per channel
+    assert compare(maps, maps.sum((0, 2, 3))).cause == "missing sum"
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-200, 1e-150, 1.0, 1e150, 1e200, 1e300])
+def test_a_mistake_is_named_the_same_at_every_scale(scale):
+    true = np.random.default_rng(0).normal(size=(4, 5)) * scale
+    for c, cause in ((-1, "sign"), (4, "times n"), (1.7, "constant factor")):
+        assert compare(c * true, true).cause == cause
+    x = Tensor(np.linspace(-1, 1, 20).reshape(4, 5), requires_grad=True, label="x")
+    g = np.random.default_rng(1).normal(size=(4, 5)) * scale
+    for y, slope in ((x.tanh(), 1 - np.tanh(x.data) ** 2), (x, 1), (x * x + x, 2 * x.data + 1)):
+        assert compare(g * slope, x, root=(y * g).sum())
+        for c, cause in ((-1, "sign"), (4, "times n"), (1.7, "constant factor")):
+            assert compare(c * g * slope, x, root=(y * g).sum()).cause == cause
+
+
+def test_minus_is_a_sign_in_float32_too():
+    """Where few elements are large, their rounding is that of the factor."""
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        x = Tensor((rng.normal(size=(3, 4)) * 10).astype(np.float32), requires_grad=True, label="x")
+        g = rng.normal(size=(3, 1)).astype(np.float32)
+        report = compare(-softmax(x.data, 1) * g, x, root=(x.logsumexp(1, keepdim=True) * g).sum())
+        assert report.cause == "sign", f"seed {seed}: {report}"
+
+
+def test_an_infinity_explains_nothing():
+    report = compare(np.ones(5), np.full((4, 5), 1e308))  # of which the sum over any axis overflows
+    assert (report.verdict, report.cause) == ("wrong shape", "unknown")
+
+
+def test_two_tensors_of_one_label_are_not_told_apart():
+    x, w, v = Tensor(RNG.normal(size=(4, 3))), *(Tensor(RNG.normal(size=3), requires_grad=True) for _ in range(2))
+    w.label = "w"
+    one = w * x
+    two = w + one
+    one.label = two.label = "h"
+    loss = (one * two * v).sum()
+    dtwo = one.data * v.data
+    done = two.data * v.data + dtwo
+    dw = (done * x.data + dtwo).sum(0)
+    assert compare(dw, w, root=loss)
+    with pytest.raises(InputError, match="upstream has 'h', which names 2 tensors of the graph; give each its own label"):
+        compare(dw, w, root=loss, upstream={"h": done})
+    for again in (lambda dh: (dh * x.data + dh).sum(0), lambda **d: (d["dh"] * x.data + d["dh"]).sum(0)):
+        with pytest.raises(InputError, match="again takes the gradient of 'h', which names several tensors"):
+            compare(dw, w, root=loss, again=again)
+    assert compare(dw, w, root=loss, again=lambda done, dtwo: (done * x.data + dtwo).sum(0))  # in order there is no doubt

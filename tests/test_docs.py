@@ -118,6 +118,18 @@ def test_the_reference_page_has_every_operation(op):
     assert op.doc in written
 
 
+@pytest.mark.parametrize("op", ops.ARRAY_TABLE.values(), ids=lambda op: op.name)
+def test_the_reference_page_has_every_array_operation(op):
+    written = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    assert f"`{op.name}`" in written
+    assert f"\n### {op.name}\n" in written or op.name == "scatter"  # which no program writes
+    assert op.doc in written
+
+
+def test_the_reference_page_has_a_topic_for_every_name_of_a_tensor():
+    assert "### More" not in (ROOT / "docs" / "reference.md").read_text(encoding="utf-8"), "add it to TOPICS of make_reference"
+
+
 def test_the_test_notices_what_is_wrong():
     fine = "```python\n>>> x = 2\n>>> x + 1\n3\n```\n\n```python\nprint(x)  # 2\nfor i in range(1):\n    print(i)  # 0\n```\n"
     assert failures(fine, "page") == []

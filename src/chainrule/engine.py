@@ -93,7 +93,7 @@ class Node:
         _deposit(self)
 
     def zero_grad(self) -> None:
-        """Forget the gradient: `grad` reads 0.0 and `has_grad` is False again."""
+        """Forget the gradient: `grad` reads 0.0, of a Tensor None, and `has_grad` is False again."""
         del self.grad
 
     def _gradients(self, create_graph: bool) -> dict[Any, Any]:
@@ -469,6 +469,10 @@ def apply(op: Op, *xs: Any) -> Value:
     """
     if len(xs) != op.arity:
         raise InputError(f"{op.name} takes {op.arity} input{'s' * (op.arity != 1)}, not {len(xs)}")
+    if len(xs) == 3:  # `where` mostly, which is no method: a Tensor need not wait for the error
+        for x in xs:
+            if isinstance(x, Node) and not isinstance(x, Value):
+                return cast(Value, cast(Any, x)._applied(op, *xs))
     try:
         return _apply(op, *xs)
     except NotANumberError:  # asked afterwards, so that Values do not pay for it

@@ -419,17 +419,23 @@ class Tensor(Node):
     def reshape(self, *shape: Any) -> "Tensor":
         """The same elements in another shape; one length may be -1."""
         wanted = wholes(shape, "reshape", "a length")
-        if -1 in wanted and wanted.count(-1) == 1:
-            size, known = math.prod(self.shape), -math.prod(wanted)
-            if known > 0 and size % known == 0:
-                wanted = (size // known,) if len(wanted) == 1 else tuple([size // known if n == -1 else n for n in wanted])
+        if -1 in wanted and wanted.count(-1) == 1 and min(wanted) == -1:
+            try:
+                data = self._data.reshape(wanted)
+            except ValueError:
+                data = None
+            if data is not None:
+                return _node(data, _RESHAPE, (self,), {"shape": data.shape})
         return _reshaped(self, wanted)
 
     view = reshape
 
     def permute(self, *axes: Any) -> "Tensor":
         """The axes in the order given."""
-        given, n = wholes(axes, "permute", "an axis"), len(self.shape)
+        n = len(self.shape)
+        if {*map(type, axes)} == {int} and {*axes} == {*range(n)} and len(axes) == n:
+            return _node(self._data.transpose(axes), _TRANSPOSE, (self,), {"axes": axes})
+        given = wholes(axes, "permute", "an axis")
         order = tuple([a if type(a) is int and 0 <= a < n else axis_of(a, n, "permute") for a in given])
         if len(order) != n or len({*order}) != n:
             raise InputError(f"permute: {given} is not an order of the {n} axes of shape {self.shape}")
@@ -464,7 +470,7 @@ class Tensor(Node):
         first, last = axis_of(start_dim, len(shape), "flatten"), axis_of(end_dim, len(shape), "flatten")
         if first > last:
             raise InputError(f"flatten: axis {first} comes after axis {last}")
-        return self.reshape(*shape[:first], math.prod(shape[first : last + 1]), *shape[last + 1 :])
+        return _reshaped(self, (*shape[:first], math.prod(shape[first : last + 1]), *shape[last + 1 :]))
 
     def squeeze(self, dim: int | None = None, *, axis: int | None = None) -> "Tensor":
         """Without the axes of length 1, or without one of them."""
@@ -575,12 +581,16 @@ class Tensor(Node):
         self, dim: int | None = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False, out: None = None
     ) -> Any:
         """The largest element; with `dim`, PyTorch's pair (values, indices); with `axis`, NumPy's values."""
+        if dim is axis is None and 0 not in self.shape:
+            return self.amax(None, keepdim or keepdims)
         return self._extreme("amax", np.argmax, dim, keepdim, axis, keepdims)
 
     def min(
         self, dim: int | None = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False, out: None = None
     ) -> Any:
         """The smallest element; with `dim`, PyTorch's pair (values, indices); with `axis`, NumPy's values."""
+        if dim is axis is None and 0 not in self.shape:
+            return self.amin(None, keepdim or keepdims)
         return self._extreme("amin", np.argmin, dim, keepdim, axis, keepdims)
 
     def argmax(
@@ -617,9 +627,8 @@ class Tensor(Node):
             raise shape_error(name, (self,), error, axis=axes_of(at, self.ndim, name)) from None
 
     def _extreme(self, name: str, where: Any, dim: Any, keepdim: bool, axis: Any, keepdims: bool) -> Any:
-        said, keep = name[1:], keepdim or keepdims
+        said, keep, shape = name[1:], keepdim or keepdims, self.shape
         one_of(dim, axis, said)
-        shape = self.shape
         axes = axes_of(axis, len(shape), said) if dim is None else (axis_of(dim, len(shape), said),)
         if 0 in shape and any(shape[i] == 0 for i in axes):
             raise shape_error(said, (self,), axis=axes)
@@ -751,6 +760,13 @@ class Tensor(Node):
     def _applied(op: Op, *xs: Any) -> "Tensor":
         if op is _WHERE:
             condition, a, b = xs
+            if type(condition) is type(a) is type(b) is Tensor:
+                p, q = a._data, b._data
+                choose = np.where if type(p) is type(q) is np.ndarray else ArrayMath.where
+                try:
+                    return _node(choose(condition._data, p, q), op, xs, None)
+                except (ValueError, TypeError) as error:
+                    raise _operand_error(op, xs, error) from None
             if type(a) is type(b) is float:
                 b = np.float64(b)  # of two Python numbers NumPy makes float64
             xs = condition if isinstance(condition, Tensor) else np.asarray(condition), a, b
@@ -1095,6 +1111,8 @@ def _index(i: Any) -> Any:
             return i
     elif isinstance(i, np.ndarray):
         i = _own(i)
+        if i.dtype.kind in "iub" and i.size and i.ndim:
+            return i
     if isinstance(i, (int, np.integer, slice, type(None), type(Ellipsis))) and not isinstance(i, (bool, np.bool_)):
         return i
     array = np.asarray(i)

@@ -18,6 +18,7 @@ against a bank of mistakes, hypotheses.py. Imports errors, tensor and the rest o
 """
 
 import inspect
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -188,6 +189,11 @@ def _by_node(recording: Recording, given: Mapping[str, Any]) -> dict[Any, Array]
     nodes = {name: node for node, name in recording.names.items()}
     if unknown := [name for name in given if name not in nodes]:
         raise InputError(f"upstream has {unknown[0]!r}, which is no label in the graph{did_you_mean(unknown[0], nodes)}")
+    counts = Counter(recording.names.values())
+    if shared := [name for name in given if counts[name] > 1]:
+        raise InputError(
+            f"upstream has {shared[0]!r}, which names {counts[shared[0]]} tensors of the graph; give each its own label"
+        )
     return {nodes[name]: _mine(g) for name, g in given.items()}
 
 
@@ -326,17 +332,25 @@ def _called(again: Again, ends: Mapping[Any, Array], recording: Recording) -> An
     named = {}
     for end, g in ends.items():
         named["d" + recording.names[end]] = named[recording.names[end]] = g
+    shared = [name for name, count in Counter(recording.names[end] for end in ends).items() if count > 1]
     parameters = list(inspect.signature(again).parameters.values())
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        _expect_own_labels(shared)
         return again(**{name: g for name, g in named.items() if name.startswith("d") and name[1:] in named})
     # What has a default is no gradient, as in lambda dz, n=n: dz / n.
     parameters = [p for p in parameters if p.default is p.empty]
     if all(p.name in named for p in parameters):
+        _expect_own_labels([name for name in shared if any(p.name in (name, "d" + name) for p in parameters)])
         return again(**{p.name: named[p.name] for p in parameters})
     if len(parameters) != len(ends):
         takes = ", ".join("d" + recording.names[end] for end in ends)
         raise InputError(f"again takes the gradients it is made from, here {takes}; not {', '.join(p.name for p in parameters)}")
     return again(*ends.values())
+
+
+def _expect_own_labels(shared: Sequence[str]) -> None:
+    if shared:
+        raise InputError(f"again takes the gradient of {shared[0]!r}, which names several tensors; give each its own label")
 
 
 def _step_size(recording: Recording, x: Any, ends: Mapping[Any, Array]) -> float:

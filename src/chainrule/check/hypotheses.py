@@ -53,7 +53,9 @@ class Case:
     def fits(self, predicted: Any) -> bool:
         """Whether mine is what a mistake would give, and not what is right."""
         predicted = np.asarray(predicted)
-        if predicted.shape != self.mine.shape or not _within(self.mine, predicted, self._slack(predicted)):
+        if predicted.shape != self.mine.shape or not np.isfinite(predicted).all():  # the slack of an infinity has no end
+            return False
+        if not _within(self.mine, predicted, self._slack(predicted)):
             return False
         return predicted.shape != self.true.shape or not _within(predicted, self.true, 4 * self._slack(predicted))
 
@@ -100,6 +102,7 @@ def _of_shape(case: Case) -> Iterator[Cause]:
         if edge.op is not None and edge.near and edge.direct and (raw := edge.pull(edge.g)) is not None:
             yield from _sums_of(case, np.asarray(raw), f" on {edge.text}")
     yield from _sums_of(case, true, "")
+    yield from _sums_left_out(case)
 
 
 def _sums_of(case: Case, raw: Array, where: str) -> Iterator[Cause]:
@@ -110,6 +113,17 @@ def _sums_of(case: Case, raw: Array, where: str) -> Iterator[Cause]:
         if case.fits(raw.sum(axis=axes, keepdims=keep)):
             name = "extra sum" if set(_repeated(raw.shape, case.true.shape)) < set(axes) else "wrong axis"
             yield Cause(name, f"it is summed over {_axes(axes)}{where}")
+
+
+def _sums_left_out(case: Case) -> Iterator[Cause]:
+    """By the numbers alone: mine has axes too many, the sum over which is right."""
+    repeated = _repeated(case.mine.shape, case.true.shape)
+    for axes, keep in itertools.product(_subsets(case.mine.ndim), (True, False)):
+        summed = case.mine.sum(axis=axes, keepdims=keep)
+        if summed.size < case.mine.size and summed.shape == case.true.shape and _within(summed, case.true, case.tolerance):
+            why = ", which broadcasting had repeated" if axes == repeated else ""
+            yield Cause("missing sum", f"summed over {_axes(axes)}{why}, it is right")
+            return
 
 
 def _repeated(wide: tuple[int, ...], narrow: tuple[int, ...]) -> tuple[int, ...]:
@@ -134,6 +148,8 @@ def _whole(case: Case) -> Iterator[Cause]:
         return
     if case.true.ndim > 1 and case.true.T.shape == case.mine.shape and case.fits(case.true.T):
         yield Cause("transposed", "its transpose is right")
+    if case.fits(-case.true):
+        yield Cause("sign", "mine is minus the true gradient")
     c = _factor(case.mine, case.true)
     if case.fits(c * case.true) and (named := _named_factor(c, _lengths(case), known=bool(case.edges))):
         yield Cause(named[0], f"mine is {named[1]} the true gradient{named[2]}")
@@ -155,8 +171,11 @@ def _displaced(case: Case) -> Iterator[Cause]:
 
 def _factor(a: Array, b: Array) -> float:
     """The number c that brings c * b nearest to a."""
-    norm = float(np.vdot(b, b))
-    return float(np.vdot(b, a)) / norm if norm else math.nan
+    size = _largest(b)
+    if not size:
+        return math.nan
+    a, b = a / size, b / size  # the square of 1e-200 would be 0, that of 1e200 infinite
+    return float(np.vdot(b, a)) / float(np.vdot(b, b))
 
 
 def _lengths(case: Case) -> list[int]:

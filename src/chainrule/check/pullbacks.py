@@ -60,7 +60,8 @@ def _sigmoid(i: int, g: Any, y: Any, xs: Any, options: Any) -> Any:
 
 def _heights(x: Any, axis: int | tuple[int, ...]) -> Any:
     """1 + what is rounded in the exponent of a softmax: x and the largest x, for the difference of both."""
-    return 1 + np.abs(x) + np.abs(np.max(x, axis=axis, keepdims=True, initial=0))
+    size = np.where(x == -np.inf, 0.0, np.abs(x))  # -inf, of a mask, is exact, and stays so whatever is taken from it
+    return 1 + size + np.abs(np.max(x, axis=axis, keepdims=True, initial=0))
 
 
 def _softmax(i: int, g: Any, y: Any, xs: Any, options: Any) -> Any:

@@ -119,7 +119,7 @@ class Module:
         return [(name, leaf) for name, leaf in _named_leaves(self).items() if leaf.requires_grad]
 
     def zero_grad(self) -> None:
-        """Forget all gradients: `grad` reads 0.0 and pictures show "no backward yet"."""
+        """Forget all gradients: `grad` reads 0.0, of a Tensor None, and pictures show "no backward yet"."""
         for p in self.parameters():
             p.zero_grad()
 
