@@ -238,7 +238,7 @@ def _extrapolated(times: Times, contender: Contender, ours: Side, theirs: Side) 
     seconds[OURS] += besides
     return {
         "figure": times_as_long(times.seconds[theirs], [step + besides / RUN for step in times.seconds[ours]]),
-        "note": f"{times.told([theirs, ours])}; extrapolated to {RUN:,} steps: {seconds['torch']:.4g} s, and ours "
+        "note": f"{times.told([theirs, ours])}; the medians extrapolated to {RUN:,} steps: {seconds['torch']:.4g} s, and ours "
         f"{seconds[OURS]:.4g} s, in which are the {besides:.3g} s to compile, to judge the validation part {JUDGED} times and to "
         "calibrate at the end; PyTorch's loop does no such thing",
         "details": {

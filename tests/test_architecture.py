@@ -131,6 +131,13 @@ def test_a_leaf_imports_no_optional_package(leaf):
     }
 
 
+def test_leaves_are_there_when_they_are_asked_for():
+    names = ("check", "compiler", "data", "nn", "optim", "show", "train")
+    assert set(names) <= LEAVES | set(ON_TOP)
+    program = "import chainrule, sys; before = 'chainrule.{0}' in sys.modules; print(before, chainrule.{0}.__name__)"
+    assert [fresh(program.format(name)).strip() for name in names] == [f"False chainrule.{name}" for name in names]
+
+
 def test_the_core_stands_without_its_leaves(tmp_path):
     """Delete every leaf from a copy: the core's own tests stay green."""
     for name in [*CORE_NAMES, "native"]:

@@ -7,10 +7,12 @@
 >>> round(a.grad, 4)
 -0.004
 
-This package imports its core only. The leaves are imported by name: `chainrule.nn`, `chainrule.optim`,
-`chainrule.data`, `chainrule.check`, `chainrule.show`, `chainrule.train`; and `chainrule.compile` and `chainrule.take`, which
-belong to the leaf `chainrule.compiler`, when they are first used; so is `chainrule.Tensor`, because it needs NumPy.
+This package imports its core only. The leaves `chainrule.nn`, `chainrule.optim`, `chainrule.data`, `chainrule.check`,
+`chainrule.show`, `chainrule.train` are imported when they are first used; so are `chainrule.compile` and `chainrule.take`, which
+belong to the leaf `chainrule.compiler`, and `chainrule.Tensor`, because it needs NumPy.
 """
+
+import importlib as _importlib
 
 from chainrule.calculus import grad, hessian, jacobian, value_and_grad
 from chainrule.engine import (
@@ -78,6 +80,8 @@ def __getattr__(name: str) -> object:
         from chainrule.tensor import Tensor
 
         return Tensor
+    if name in ("check", "compiler", "data", "nn", "optim", "show", "train"):
+        return _importlib.import_module(f"chainrule.{name}")
     raise AttributeError(f"module 'chainrule' has no attribute {name!r}")
 
 

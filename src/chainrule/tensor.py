@@ -45,6 +45,8 @@ from chainrule.shapes import (
     wholes,
 )
 
+__all__ = ["MaxMin", "Tensor", "apply", "concatenate", "matmul", "one_hot", "stack"]  # the rest is for the package itself
+
 _WHERE = ops.TABLE["where"]
 
 # ---- what `data` hands out -------------------------------------------------------------------------------------------
