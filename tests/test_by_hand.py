@@ -14,6 +14,7 @@ from chainrule.check import compare
 from chainrule.tensor import Tensor
 
 BY_HAND = Path(__file__).parent.parent / "examples" / "by_hand"
+NAMES = BY_HAND.parents[2] / "shared" / "data" / "names.txt"
 with pytest.MonkeyPatch.context() as patch:
     patch.setattr(sys, "path", [str(BY_HAND), *sys.path])
     import differences
@@ -86,9 +87,10 @@ def test_training_by_hand_reaches_the_engines_loss():
     assert other[0] != by_hand[0]
 
 
-def test_on_the_list_of_names_too():
-    if not network.NAMES.exists():
+def test_on_the_list_of_names_too(monkeypatch):
+    if not NAMES.exists():
         pytest.skip("the list of names is not beside this repository (shared/data/names.txt)")
+    monkeypatch.setattr(network, "FILE", str(NAMES))
     X, Y, letters = network.examples(network.words())
     assert (X.shape, Y.shape, len(letters)) == ((228146, 3), (228146,), 27)
     by_hand, _ = step4.train(step4.gradients_by_hand, network.words()[:3000], steps=300)
@@ -294,17 +296,27 @@ def test_recall_counts_both_ways():
 # ---- the lessons as programs -----------------------------------------------------------------------------------------
 
 
-def lesson(name, *arguments, cwd=None, **environment):
-    done = subprocess.run(
+def finished(name, *arguments, cwd=None, **environment):
+    return subprocess.run(
         [sys.executable, "-W", "error", BY_HAND / name, *arguments],
         capture_output=True,
         text=True,
         timeout=120,
         cwd=cwd,
-        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"} | environment,
+        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "BY_HAND_WORDS": ""} | environment,
     )
+
+
+def lesson(name, *arguments, cwd=None, **environment):
+    done = finished(name, *arguments, cwd=cwd, **environment)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def refused(name, *arguments, cwd=None, **environment):
+    done = finished(name, *arguments, cwd=cwd, **environment)
+    assert (done.returncode, done.stdout) == (2, "")
+    return done.stderr
 
 
 def small_numbers(text):
@@ -340,6 +352,29 @@ def test_step_4_prints_equal_losses():
     assert losses[0] == losses[1]
     assert float(losses[0][1]) < float(losses[0][0]) - 0.3
     assert max(small_numbers(printed)) < 1e-9
+
+
+def test_words_of_ones_own_are_learned_from_when_they_are_named(tmp_path):
+    path = tmp_path / "words.txt"
+    path.write_text("anna\nbob\n" * 5, encoding="utf-8")
+    own = lesson("step3_batchnorm.py", BY_HAND_WORDS=str(path))
+    made_up = lesson("step3_batchnorm.py")
+    assert own.startswith(f"learned from the 10 words of {path}\n")
+    assert made_up == lesson("step3_batchnorm.py", cwd=tmp_path)
+    assert made_up.startswith("learned from 29 words made up for these lessons\n")
+    assert own.splitlines()[1:] != made_up.splitlines()[1:]
+    (tmp_path / "blank.txt").write_text("\n")
+    for name, why in (("absent.txt", "cannot be read: No such file or directory"), ("blank.txt", "holds no words")):
+        assert refused("step4_training.py", BY_HAND_WORDS=name, cwd=tmp_path) == (
+            f"BY_HAND_WORDS names the file {name}, which {why}\n"
+        )
+
+
+@pytest.mark.parametrize("program", ["step2_cross_entropy.py", "rbm.py", "two_towers.py"])
+@pytest.mark.parametrize("name", ["new/out.pngx", "new/out", "out.jpg"])
+def test_a_picture_by_an_odd_name_is_refused(tmp_path, program, name):
+    assert refused(program, name, cwd=tmp_path) == f"The picture is a PNG, so name a file that ends in .png, not {name!r}\n"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_matmul_prints_rounding_only():

@@ -1,4 +1,5 @@
 import math
+import pickle
 import random
 
 import numpy as np
@@ -241,6 +242,48 @@ def test_a_file_that_is_nearly_there(tmp_path):
         data.read_csv(tmp_path / "point.csv", "label")
     with pytest.raises(DataError, match=r"there is no file .*zzz\.csv$"):
         data.read_csv(tmp_path / "absent" / "zzz.csv", "label")
+
+
+@pytest.mark.parametrize(
+    ("name", "there", "meant"),
+    [
+        ("nofile.txt", "one.txt", False),
+        ("a.csv", "b.csv", False),
+        ("points.txt", "points.csv", True),
+        ("Pionts.csv", "points.csv", True),
+        ("points-2024.csv", "points.csv", True),
+        ("a.csv", "abc.csv", False),
+    ],
+)
+def test_a_file_is_suggested_for_a_near_miss_alone(tmp_path, name, there, meant):
+    (tmp_path / there).write_text("x,label\n1,a\n2,b\n")
+    with pytest.raises(DataError) as caught:
+        data.read_csv(tmp_path / name, "label")
+    assert str(caught.value).partition("; ")[2] == (f"did you mean {there!r}?" if meant else "")
+
+
+@pytest.mark.parametrize(
+    ("word", "known", "meant"),
+    [
+        ("label", "lat", False),
+        ("label", "labels", True),
+        ("lable", "label", True),
+        ("sepal", "sepal_length", True),
+        ("x", "x1", True),
+        ("y", "why", False),
+        ("x", "y", False),
+    ],
+)
+def test_a_column_is_suggested_for_a_near_miss_alone(tmp_path, word, known, meant):
+    assert (f"did you mean {known!r}?" in message(tmp_path, f"{known},z\n1,a\n2,b\n", word)) == meant
+
+
+def test_an_error_of_settings_has_the_words_of_the_library():
+    with pytest.raises(InputError, match=r"^noise is a standard deviation, so it must be 0 or more, not -1$") as caught:
+        data.moons(noise=-1)
+    error = pickle.loads(pickle.dumps(caught.value))
+    assert error.as_typed({"noise": "--noise"}) == "--noise is a standard deviation, so it must be 0 or more, not -1"
+    assert error.as_typed({"is": "--is"}) == str(error) == str(caught.value)
 
 
 def test_more_faults(tmp_path):

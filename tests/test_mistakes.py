@@ -93,9 +93,9 @@ def clipped_loss():
             if clip_the_loss:
                 slope = slope * (abs(error) < 1)
             g = np.array([slope @ X, slope.sum()])
-            if not clip_the_loss:
-                g *= min(1.0, 1.0 / (np.hypot(*g) + 1e-6))
             norms.append(np.hypot(*g))
+            if not clip_the_loss:
+                g *= min(1.0, 1.0 / (norms[-1] + 1e-6))
             w, b = w - 0.1 * g[0], b - 0.1 * g[1]
         return norms[0], w, b, ((w * X + b - Y) ** 2).mean()
 
@@ -105,8 +105,9 @@ def clipped_loss():
     assert silent > 0.9
     assert damage > 1000 * best
     assert cured < 1.5 * best
-    assert right == pytest.approx([1, 30, -10], abs=0.6)
-    assert wrong[0] < 0.1 * right[0]
+    assert right[1:] == pytest.approx([30, -10], abs=0.6)
+    assert wrong[0] < 0.001 * right[0]
+    assert right[0] > 20  # far above the limit of 1: it is the gradient's, not what is left of it
     return [30, 10, 100 * silent, *wrong, damage, 0, *right, cured]
 
 

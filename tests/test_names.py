@@ -216,7 +216,8 @@ def test_the_names_of_faker(monkeypatch):
         ({"lr": -1}, "lr must be a finite number above 0, not -1"),
         ({"lr": math.inf}, "lr must be a finite number above 0, not inf"),
         ({"seed": -1}, "a seed is a whole number from 0 to 4294967295"),
-        ({"target": "x"}, "target does not belong to names, which takes data"),
+        ({"target": "x"}, r"^target does not belong to names, which takes file \(a list of words\), .*, steps and seed$"),
+        ({"optimizer": "adam"}, "^optimizer does not belong to names, [^;]*$"),
         ({"noise": 0.1}, "noise does not belong to names"),
         ({"activation": "relu"}, "activation does not belong to names"),
         ({"net": "tensor"}, "net does not belong to names"),
@@ -230,7 +231,7 @@ def test_settings_are_checked(names, chosen, words):
 def test_settings_of_names_are_not_for_tables():
     with pytest.raises(InputError, match=r"context is for runs on names \(chainrule train names\), not for moons"):
         configure("moons", context=3)
-    with pytest.raises(InputError, match=r"data \(a list of words\) is for runs on names"):
+    with pytest.raises(InputError, match=r"^file \(a list of words\) is for runs on names"):
         configure("moons", file="names.txt")
 
 
@@ -583,7 +584,7 @@ def test_words_that_are_gone_or_changed_are_noticed(names, tmp_path, no_pictures
     with pytest.raises(ModelFileError, match=r"the data of names\.txt are not those that the run began with"):
         resume(tmp_path / "run")
     names.unlink()
-    with pytest.raises(DataError, match="run does not hold the words of the run any more, and there is no file"):
+    with pytest.raises(DataError, match=r"does not hold the words of the run: words-test\.txt is missing, and there is no file"):
         resume(tmp_path / "run")
 
 
@@ -707,8 +708,9 @@ def test_new_words_are_new(spelled):
     new = model.sample(100, seed=1, temperature=0.5, new=known)
     assert len(set(new)) == 100
     assert not known & set(new)
-    with pytest.raises(RunError, match=r"only \d+ of 20,000 words were new and different, not 5: the net repeats its list"):
+    with pytest.raises(RunError, match=r"as only \d+ of 20,000 words were new and different: the net repeats its list"):
         model.sample(5, temperature=1e-3, new=known)
+    assert not {*new[:9]} & {*model.sample(9, seed=1, temperature=0.5, new=new[:9])}
 
 
 @pytest.mark.parametrize(("bias", "length"), [(-1000.0, lists.LONGEST_WORD), (1000.0, 1)])
@@ -729,6 +731,8 @@ def test_no_word_is_endless_or_empty(spelled, bias, length, temperature):
         ({"temperature": math.nan}, "above 0, not nan"),
         ({"temperature": math.inf}, "above 0, not inf"),
         ({"seed": -1}, "a seed is a whole number of at least 0, not -1"),
+        ({"new": True}, r"^new holds the words that are not to come, as words_of_run\(run, model\) gives them; it is not True$"),
+        ({"new": "anna"}, "it is not 'anna'"),
     ],
 )
 def test_samples_that_cannot_be(spelled, options, words):
@@ -794,21 +798,23 @@ def test_train_and_sample(run, names, no_pictures):
     [
         (["train", "names", "--data", "absent.txt"], "absent.txt"),
         (["train", "names", "--data", "nams.txt"], "nams.txt; did you mean 'names.txt'?"),
+        (["train", "names", "--data", "nofile.txt"], "nofile.txt\n"),
         (["train", "names", "--data", "."], "is a folder, not a list of words"),
         (["train", "names", "--data", ""], "the list of words has an empty name"),
         (["train", "names", "--data", "-"], "not standard input: save it first"),
         (["train", "names", "--data", "one.txt"], "one.txt: there is 1 word; a split into 80, 10 and 10 % needs at least 10"),
         (["train", "names", "--data", "empty.txt"], "empty.txt: the file is empty"),
-        (["train", "names", "--data", "names.txt", "--batch-size", "1"], "batch_size must be at least 2: BatchNorm"),
-        (["train", "names", "--data", "names.txt", "--steps", "0"], "steps must be a whole number of at least 1"),
-        (["train", "names", "--data", "names.txt", "--context", "0"], "context must be a whole number of at least 1"),
-        (["train", "names", "--data", "names.txt", "--hidden", "none"], "hidden is one size, not 0"),
+        (["train", "names", "--data", "names.txt", "--batch-size", "1"], "chainrule: --batch-size must be at least 2: BatchNorm"),
+        (["train", "names", "--data", "names.txt", "--steps", "0"], "chainrule: --steps must be a whole number of at least 1"),
+        (["train", "names", "--data", "names.txt", "--context", "0"], "chainrule: --context must be a whole number"),
+        (["train", "names", "--data", "names.txt", "--hidden", "none"], "so --hidden is one size, not 0"),
         (["train", "names", "--data", "names.txt", "--hidden", "99999999"], "parameters; 100,000,000 are the most"),
-        (["train", "names", "--target", "x"], "target does not belong to names"),
-        (["train", "names", "--noise", "1"], "noise does not belong to names"),
-        (["train", "names", "--no-standardize"], "standardize does not belong to names"),
-        (["train", "moons", "--context", "2"], "context is for runs on names"),
-        (["train", "moons", "--data", "names.txt"], "data (a list of words) is for runs on names"),
+        (["train", "names", "--target", "x"], "--target does not belong to names, which takes --data (a list of words), --"),
+        (["train", "names", "--optimizer", "adam"], "--batch-size, --lr, --steps and --seed\n"),
+        (["train", "names", "--noise", "1"], "chainrule: --noise does not belong to names"),
+        (["train", "names", "--no-standardize"], "chainrule: --no-standardize does not belong to names"),
+        (["train", "moons", "--context", "2"], "chainrule: --context is for runs on names"),
+        (["train", "moons", "--data", "names.txt"], "chainrule: --data (a list of words) is for runs on names"),
         (["train", "name"], "did you mean 'names'?"),
         (["train", "names.txt"], "for a list of words: chainrule train names --data names.txt"),
         (["sample", "absent"], "there is no run absent"),
@@ -821,10 +827,9 @@ def test_train_and_sample(run, names, no_pictures):
         (["sample", "run", "--temperature", "-1"], "the temperature must be a finite number above 0, not -1.0"),
         (["sample", "run", "--temperature", "0"], "the temperature must be a finite number above 0, not 0.0"),
         (["sample", "run", "--seed", "-3"], "a seed is a whole number"),
-        (["sample", "run", "--new", "--temperature", "0.001"], "words were new and different, not 20"),
         (["predict", "run"], "run is a run of names, which spells and does not predict; use: chainrule sample run"),
         (["predict", "run", "names.txt"], "is a run of names"),
-        (["sample", "alone.safetensors", "--new"], "which words are new cannot be told"),
+        (["sample", "alone.safetensors", "--new"], "does not hold the words of the run: words-training.txt, "),
         (["sample"], "missing argument 'RUN'"),
         (["train", "--resume", "run", "--context", "4"], "--context cannot change in a resumed run"),
         (["train", "--resume", "run", "--data", "names.txt"], "--data cannot change in a resumed run"),
@@ -842,6 +847,59 @@ def test_mistakes_are_one_sentence_and_leave_nothing(run, spelled, names, tmp_pa
     assert re.fullmatch(r"chainrule: .*\n", err), err
     assert words in err
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_new_words_that_are_too_few_are_printed_and_counted(run, spelled):
+    model = NamesModel.load(spelled)
+    few = ("sample", spelled, "--new", "-n", "90", "--seed", "1", "--temperature", "0.02")
+    code, out, err = run(*few)
+    found = out.splitlines()
+    assert code == 2
+    assert 0 < len(set(found)) == len(found) < 90
+    assert not set(found) & set(LIST)
+    assert found == model.sample(len(found), seed=1, temperature=0.02, new=set(LIST))
+    assert err == (
+        f"chainrule: {90 - len(found)} of 90 words are wanting, as only {len(found)} of 20,000 words were new and different: "
+        "the net repeats its list; ask for fewer, or with a higher temperature\n"
+    )
+
+
+def test_words_that_were_changed_are_not_called_missing(run, spelled, tmp_path, monkeypatch):
+    shutil.copytree(spelled, tmp_path / "run")
+    monkeypatch.chdir(tmp_path / "run")
+    with (tmp_path / "run/words-test.txt").open("a") as file:
+        file.write("zoro\n")
+    files = "words-training.txt, words-validation.txt, words-test.txt"
+    why = f"the words of the run in {tmp_path / 'run'} ({files}) were changed since: they are not those that the net learned from"
+    for name in (".", "model.safetensors"):
+        assert run("sample", name, "--new") == (2, "", f"chainrule: which words are new cannot be told: {why}\n")
+    (tmp_path / "run/words-test.txt").unlink()
+    why = f"{tmp_path / 'run'} does not hold the words of the run: words-test.txt is missing"
+    assert run("sample", ".", "--new") == (2, "", f"chainrule: which words are new cannot be told: {why}\n")
+
+
+def test_a_run_that_went_wrong_is_remarked(run, names, no_pictures):
+    note = r"^note: the training loss is worse than that of a guess \(3\.296\): (.*)$"
+    hints = {
+        "1e6": "the steps were too large, so begin a new run with a smaller --lr than 1e+06",
+        "1e-9": "more --steps may help, or another --lr than 1e-09",
+    }
+    for lr, hint in hints.items():
+        code, out, err = run("train", "names", "--data", names, *OPTIONS, "--lr", lr, "--seed", "2")
+        loss = float(re.search(r"^training loss (\S+),", out, re.MULTILINE)[1])
+        assert (code, err) == (0, "")
+        assert re.findall(note, out, re.MULTILINE) == [hint] * (loss > math.log(27)), out
+        assert (loss > 4) == (lr == "1e6")
+    assert "than that of a guess" not in run("train", "names", "--data", names, *OPTIONS)[1]
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_an_update_that_is_not_finite_names_the_parameter(names, compiled):
+    trainer = NamesTrainer(*small(names, lr=1e300, compile=compiled))
+    words = r"step 0: the updated value of parameter 0 \(0\.weight\) holds NaN or infinity"
+    with np.errstate(all="ignore"), pytest.raises(NonFiniteError, match=words):  # as in a run
+        trainer.advance()
+    assert [p.label for p in trainer.net.parameters()] == [name for name, _ in trainer.net.named_parameters()]
 
 
 def test_words_learned_by_heart_are_remarked(run, tmp_path, no_pictures, monkeypatch):

@@ -32,7 +32,7 @@ from chainrule.train.compiling import PAYS_FROM
 from chainrule.train.loop import Record, make_trainer
 from chainrule.train.names import NamesRecord
 from chainrule.train.objectives import OBJECTIVES, SHORT_NAMES, Objective, fitting
-from chainrule.train.remarks import remarks
+from chainrule.train.remarks import remarks, worse_than_a_guess
 from chainrule.train.table import RecordInWords
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -283,7 +283,7 @@ def test_an_infinite_gradient_is_named(monkeypatch, compiled):
     def loss(scores, targets):  # 0, of a slope of 1e400
         return sum((z - z.data) * 1e200 * 1e200 for z in scores)
 
-    monkeypatch.setitem(OBJECTIVES, "max_margin", Objective(loss, ("binary",), lambda k: k))
+    monkeypatch.setitem(OBJECTIVES, "max_margin", Objective(loss, ("binary",), lambda k: k, lambda count: 1.0))
     trainer = Trainer(*quick(l2=0.0, compile=compiled))
     before = trainer.model.net.state_dict()
     with pytest.raises(
@@ -320,7 +320,7 @@ def test_a_domain_error_in_the_loss_names_the_step(monkeypatch, tmp_path):
     def loss(scores, targets):
         return sum(z.log() for z in scores)
 
-    monkeypatch.setitem(OBJECTIVES, "max_margin", Objective(loss, ("binary",), lambda k: k))
+    monkeypatch.setitem(OBJECTIVES, "max_margin", Objective(loss, ("binary",), lambda k: k, lambda count: 1.0))
     with pytest.raises(
         DomainError, match=r"step 1: log\(.*x > 0 \(the last weights that are finite, after 1 step, .* smaller --lr than 1"
     ):
@@ -1167,6 +1167,68 @@ def test_what_is_odd_is_said(tmp_path):
     said = remarks_on("".join(f"{i},{i % 3},k{i}\n" for i in range(20)), tmp_path)
     assert said[0].startswith("each of the 20 classes has a single row")
     assert said[1] == "nothing is held out to judge the result by: there are too few rows"
+
+
+@pytest.mark.parametrize(
+    ("source", "chosen", "guess"),
+    [
+        ("moons", {}, 1.0),
+        ("moons", {"loss": "mse"}, 1.0),
+        ("moons", {"loss": "bce", "net": "tensor"}, math.log(2)),
+        ("iris", {}, math.log(3)),
+        ("iris", {"net": "tensor"}, math.log(3)),
+    ],
+)
+def test_a_guess_has_the_loss_of_a_net_that_says_zero(source, chosen, guess):
+    trainer = make_trainer(*configure(source, samples=20, hidden=(4,), l2=0.0, **chosen))
+    for _, p in trainer.parameters:
+        p.data = 0.0 * p.data
+    assert trainer.final_record().loss == pytest.approx(guess, rel=1e-6)
+    assert trainer.guess == pytest.approx(guess, rel=1e-12)
+
+
+def test_a_guess_at_a_number_is_the_mean():
+    points = Dataset("line", [[float(i)] for i in range(10)], [float(i % 4) for i in range(10)], ("x",), "y")
+    for standardize, variance in ((True, 1.0), (False, np.var(points.y))):
+        trainer = Trainer(Config("line", loss="mse", standardize=standardize, test_fraction=0.0), points)
+        assert trainer.guess == pytest.approx(variance)
+
+
+def test_a_run_that_went_wrong_is_remarked(no_pictures, tmp_path):
+    away = "note: the training loss is worse than that of a guess (1): the steps were too large, so begin a new run with "
+    gone = train(*quick(lr=1e3, steps=30, batch_size=5), tmp_path / "gone")
+    assert gone.final.loss > 100
+    assert gone.result[-1] == away + "a smaller --lr than 1000"
+    assert resume(tmp_path / "gone").result == gone.result
+    begun = train(*quick(lr=1e-6, steps=30, seed=1), tmp_path / "begun")
+    assert begun.final.loss > 1
+    assert begun.result[-1].endswith("guess (1): more --steps may help, or another --lr than 1e-06")
+    assert [line for line in train(*quick(), tmp_path / "well").result if "note" in line] == []
+
+
+@pytest.mark.parametrize(
+    ("loss", "drawn", "steps", "words"),
+    [
+        (1.0, 2.0, 100, None),
+        (1.01, 2.0, 100, "more --steps may help"),
+        (2.2, 2.0, 100, "the steps were too large"),
+        (2.2, 2.0, 10, "more --steps may help"),
+        (1.2, 0.5, 100, "the steps were too large"),
+    ],
+)
+def test_what_helps_a_run_that_went_wrong(loss, drawn, steps, words):
+    found = worse_than_a_guess(loss, 1.0, drawn, Config("moons", steps=steps, lr=0.5))
+    assert [x.partition(": ")[2].partition(",")[0].partition(" so")[0] for x in found] == ([] if words is None else [words])
+    assert all("--lr than 0.5" in x for x in found)
+
+
+@pytest.mark.parametrize("chosen", [{"net": "tensor"}, {"net": "tensor", "compile": True}, {"net": "scalar"}])
+def test_an_update_that_is_not_finite_names_the_parameter(chosen):
+    trainer = make_trainer(*quick(lr=1e308, momentum=0.5, weight_decay=1e10, hidden=(4,), **chosen))
+    name = r"\S+" if chosen["net"] == "scalar" else r"0\.weight"
+    words = rf"the updated value of parameter \d+ \({name}\) "
+    with np.errstate(all="ignore"), pytest.raises(NonFiniteError, match=words):  # as in a run
+        trainer.advance()
 
 
 # ---- pictures and progress ------------------------------------------------------------------------------------------

@@ -2,8 +2,13 @@
 
 Every step of the forward pass has a name, so that every gradient can have one too. `forward` runs on NumPy arrays, and on
 Tensors when it is given `TENSORS`: the same lines, and only the second remembers how it got there.
+
+The lessons learn from a few words made up for them, so their numbers are the same everywhere. To learn from a list of your own,
+with one word per line, name it in the environment: BY_HAND_WORDS=names.txt python examples/by_hand/step4_training.py
 """
 
+import os
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +16,7 @@ import numpy as np
 
 from chainrule.tensor import Tensor
 
-NAMES = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "names.txt"
+FILE = os.environ.get("BY_HAND_WORDS", "")  # of words; none: those made up here
 MADE_UP = """abelo arima benuri calda corin delivo dorema elino ferula galvor hanelo ibera jorini kalmo lirena malvi
 nerodo olira pelumo quirin roveda salino turelo uvani velora wendolo xaren yolimo zarefi"""
 CONTEXT, EPS = 3, 1e-5
@@ -24,15 +29,25 @@ TENSORS = SimpleNamespace(exp=Tensor.exp, log=Tensor.log, tanh=Tensor.tanh)
 
 
 def words():
-    """The list of names where it is there, else a few words made up for this lesson."""
-    return (NAMES.read_text(encoding="utf-8") if NAMES.exists() else MADE_UP).split()
+    """Those of the file that BY_HAND_WORDS names, else a few words made up for this lesson."""
+    if not FILE:
+        return MADE_UP.split()
+    try:
+        found = Path(FILE).read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        refuse(f"BY_HAND_WORDS names the file {FILE}, which cannot be read: {getattr(error, 'strerror', None) or error}")
+    return found or refuse(f"BY_HAND_WORDS names the file {FILE}, which holds no words")
+
+
+def refuse(sentence):
+    """Say on standard error what is wrong, and end with exit code 2."""
+    print(sentence, file=sys.stderr)
+    sys.exit(2)
 
 
 def source():
     """Which words these are, in words: the numbers that a lesson prints depend on them."""
-    if NAMES.exists():
-        return f"the {len(words()):,} names of {'/'.join(NAMES.parts[-3:])}, beside this repository"
-    return f"{len(words())} words made up for these lessons, as there is no {'/'.join(NAMES.parts[-3:])} beside this repository"
+    return f"the {len(words()):,} words of {FILE}" if FILE else f"{len(words())} words made up for these lessons"
 
 
 def examples(words):

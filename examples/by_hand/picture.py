@@ -10,8 +10,12 @@ PULL, PUSH, INK = "#2166ac", "#b2182b", "#333333"  # the ends of matplotlib's Rd
 
 
 def wanted(lesson):
-    """The file that the command line names, else one under runs/, where git does not look."""
-    return Path(sys.argv[1]) if len(sys.argv) > 1 else Path("runs") / f"{lesson}.png"
+    """The file that the command line names, else one under runs/, where git does not look; a lesson asks before its work."""
+    path = Path(sys.argv[1]) if len(sys.argv) > 1 else Path("runs") / f"{lesson}.png"
+    if path.suffix.lower() != ".png":
+        print(f"The picture is a PNG, so name a file that ends in .png, not {str(path)!r}", file=sys.stderr)
+        sys.exit(2)
+    return path
 
 
 def new_figure(width, height):

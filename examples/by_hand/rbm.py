@@ -231,10 +231,11 @@ def learn_digits(rng):
 
 
 if __name__ == "__main__":
+    path = wanted("rbm")
     rng = np.random.default_rng(0)
     before, p, V, labels, some = learn_digits(rng)
     judge(p, some, rng)
     for name, each in (("before", before), ("after", p)):
         print(f"held-out digits, error of a remembered pixel {name} training: {reconstruction_error(each, V):.4f}")
     show_the_bias(rng)
-    save(picture(before, p, V, labels, rng), wanted("rbm"))
+    save(picture(before, p, V, labels, rng), path)

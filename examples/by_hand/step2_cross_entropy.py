@@ -61,6 +61,7 @@ def one_row(axes, forces, right, letters):
 
 
 if __name__ == "__main__":
+    path = wanted("dlogits")
     p, X, Y = batch()
     t, engine = forward(p, X, Y), on_tensors(p, X, Y)
     dlogits = cross_entropy_gradient(t.logits, Y)
@@ -69,4 +70,4 @@ if __name__ == "__main__":
     print(f"row 0: the right letter is pulled up with {-row[Y[0]]:.4f}, all others are pushed down with {row[row > 0].sum():.4f}")
     print(f"the largest sum of a row: {abs(dlogits.sum(1)).max():.1e}")
     print(f"learned from {source()}")
-    save(picture(dlogits, X, Y, examples(words()[:2000])[2]), wanted("dlogits"))
+    save(picture(dlogits, X, Y, examples(words()[:2000])[2]), path)

@@ -245,6 +245,7 @@ def learn_scenes(rng):
 
 
 if __name__ == "__main__":
+    path = wanted("two_towers")
     rng = np.random.default_rng(0)
     before, p, data, held_out = learn_scenes(rng)
     judge(before, pick(data, range(20)), rng)
@@ -253,4 +254,4 @@ if __name__ == "__main__":
     report("100 held-out pairs, trained", trained, held_out)
     there, back = recall(known(held_out))
     print(f"one who knew what every region shows would find {there:.0%} and {back:.0%}: some sentences fit two pictures")
-    save(picture(untrained, trained, held_out), wanted("two_towers"))
+    save(picture(untrained, trained, held_out), path)

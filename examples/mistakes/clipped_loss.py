@@ -20,7 +20,10 @@ Y = 30.0 * X - 10.0 + rng.normal(0, 0.5, 200)
 
 
 def train(clip_the_loss, steps=400, lr=0.1):
-    """Fit a line; its numbers and squared error, and of the first step the share of silent examples and the gradient's norm."""
+    """Fit a line; its numbers and squared error, and of the first step the share of silent examples and the gradient's norm.
+
+    The norm is that of the gradient of the loss, before it is clipped.
+    """
     w, b = Tensor(0.0, requires_grad=True), Tensor(0.0, requires_grad=True)
     optimizer = SGD([w, b], lr=lr)
     silent, norms = [], []
@@ -32,11 +35,9 @@ def train(clip_the_loss, steps=400, lr=0.1):
         loss = (error * error).mean()
         optimizer.zero_grad()
         loss.backward(retain_grad=True)
-        if not clip_the_loss:
-            clip_grad_norm([w, b], max_norm=1.0)
+        norms.append(np.hypot(w.grad, b.grad) if clip_the_loss else clip_grad_norm([w, b], max_norm=1.0))  # the norm before
         optimizer.step()
         silent.append(float((prediction.grad == 0).mean()))
-        norms.append(np.hypot(w.grad, b.grad))
     return w.item(), b.item(), float(((w.data * X + b.data - Y) ** 2).mean()), silent[0], norms[0]
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any, NoReturn
 
-from chainrule.errors import ChainruleError, did_you_mean
+from chainrule.errors import ChainruleError
 
 
 def main(args: list[str] | None = None) -> NoReturn:
@@ -97,11 +97,13 @@ def _told(error: BaseException) -> tuple[str, int] | None:
 def _usage(error: Any) -> str:
     import click
 
+    from chainrule.data.misspelled import did_you_mean
+
     message: str = error.format_message().rstrip(".")
     if isinstance(error, click.NoSuchOption):  # click would make it two sentences
         known = [word for option in error.ctx.command.params for word in option.opts] if error.ctx else []
         begun = [word for word in known if word.startswith(error.option_name)]
-        message = f"no such option {error.option_name!r}{did_you_mean(error.option_name, begun or error.possibilities or ())}"
+        message = f"no such option {error.option_name!r}{did_you_mean(error.option_name, begun or known)}"
     hint = ""
     if isinstance(error, click.UsageError) and error.ctx is not None and not message.endswith("?"):
         hint = f"; see {error.ctx.command_path} --help"

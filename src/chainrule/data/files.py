@@ -11,7 +11,7 @@ or when all are whole, at most 20 different ones, and every one comes twice on a
 more than half of the cells are numbers, and those would be a regression, a cell of text among them is a fault.
 `task="classification"` or `task="regression"` overrules.
 
-Every fault is a DataError of one sentence that names the file, the line and the column. Imports dataset and errors.
+Every fault is a DataError of one sentence that names the file, the line and the column. Imports dataset, misspelled and errors.
 """
 
 import csv
@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from chainrule.data.dataset import LARGEST, TOO_LARGE, Dataset
-from chainrule.errors import DataError, InputError, did_you_mean
+from chainrule.data.misspelled import did_you_mean, did_you_mean_file
+from chainrule.errors import DataError, InputError
 
 TASKS = ("classification", "regression")
 MOST_CLASSES_OF_NUMBERS = 20
@@ -144,7 +145,7 @@ def content_of(path: Path, wanted: str) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        raise DataError(f"there is no file {path}{did_you_mean(path.name, _siblings(path))}") from None
+        raise DataError(f"there is no file {path}{did_you_mean_file(path, _siblings(path))}") from None
     except IsADirectoryError:
         raise DataError(f"{path} is a folder, not {wanted}") from None
     except OSError as error:

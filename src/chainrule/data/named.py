@@ -3,7 +3,7 @@
 moons, circles and blobs are drawn at random from their seed; digits and iris are scikit-learn's copies of the two
 classics; `lecture` is the four examples on which the lecture trains MLP(3, [4, 4, 1]).
 
-Imports dataset, prepare and errors; scikit-learn at use.
+Imports dataset, misspelled, prepare, setting and errors; scikit-learn at use.
 """
 
 import importlib
@@ -13,8 +13,10 @@ from collections.abc import Callable
 from typing import Any
 
 from chainrule.data.dataset import Dataset
+from chainrule.data.misspelled import did_you_mean
 from chainrule.data.prepare import shuffled
-from chainrule.errors import InputError, MissingDependencyError, did_you_mean
+from chainrule.data.setting import Setting, SettingError
+from chainrule.errors import InputError, MissingDependencyError
 
 XY = ("x1", "x2")
 
@@ -100,7 +102,7 @@ def load(name: str, *, samples: int | None = None, noise: float | None = None, s
     options = {"samples": samples, "noise": noise}
     for option, x in options.items():
         if x is not None and option not in known:
-            raise InputError(f"the data set {name!r} is what it is: it takes no {option}")
+            raise SettingError(f"the data set {name!r} is what it is: it takes no ", Setting(option))
     if "seed" in known:
         options["seed"] = seed
     return make(**{option: x for option, x in options.items() if x is not None})
@@ -125,7 +127,8 @@ def _some(whole: Dataset, samples: int | None, seed: int) -> Dataset:
         return whole
     least = len(whole.classes or ())
     if not least <= _count(samples, least) <= len(whole):
-        raise InputError(f"{whole.name} has {len(whole)} samples, so samples goes from {least} to {len(whole)}, not {samples}")
+        limits = f" goes from {least} to {len(whole)}, not {samples}"
+        raise SettingError(f"{whole.name} has {len(whole)} samples, so ", Setting("samples"), limits)
     return _stratified(whole, samples, _seed(seed))
 
 
@@ -147,13 +150,13 @@ def _sklearn() -> Any:
 
 def _count(samples: int, least: int) -> int:
     if not isinstance(samples, int) or samples < least:
-        raise InputError(f"samples must be a whole number of at least {least}, not {samples!r}")
+        raise SettingError(Setting("samples"), f" must be a whole number of at least {least}, not {samples!r}")
     return samples
 
 
 def _noise(noise: float) -> float:
     if not (math.isfinite(noise) and noise >= 0):
-        raise InputError(f"noise is a standard deviation, so it must be 0 or more, not {noise!r}")
+        raise SettingError(Setting("noise"), f" is a standard deviation, so it must be 0 or more, not {noise!r}")
     return noise
 
 

@@ -25,7 +25,9 @@ from click.core import ParameterSource
 
 from chainrule import __version__, data, native
 from chainrule.data import files
-from chainrule.errors import DataError, InputError, RunError, did_you_mean
+from chainrule.data.misspelled import did_you_mean, did_you_mean_file
+from chainrule.data.setting import SettingError
+from chainrule.errors import DataError, InputError, RunError
 from chainrule.nn.perceptron import ACTIVATIONS
 from chainrule.show.command import show
 from chainrule.train import progress
@@ -37,7 +39,7 @@ from chainrule.train.interrupts import Interrupts
 from chainrule.train.kinds import Report, Trainer
 from chainrule.train.model import Model
 from chainrule.train.names.lists import words_of_run
-from chainrule.train.names.model import NamesModel
+from chainrule.train.names.model import NamesModel, TooFewWordsError
 from chainrule.train.objectives import OBJECTIVES, SHORT_NAMES, fitting
 from chainrule.train.run import Outcome
 
@@ -150,7 +152,13 @@ GROUPS = {
 
 
 class _Grouped(click.Command):
-    """A command whose help shows the options that are for everything first, then GROUPS."""
+    """A command whose help shows the options that are for everything first, then GROUPS; its errors name them as typed."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SettingError as error:
+            raise InputError(error.as_typed({str(p.name): _option(ctx, p) for p in self.params})) from error
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         special = {name for names in GROUPS.values() for name in names}
@@ -159,6 +167,12 @@ class _Grouped(click.Command):
             shown = [p.get_help_record(ctx) for p in self.get_params(ctx) if p.name in names]
             with formatter.section(title):
                 formatter.write_dl([record for record in shown if record is not None])
+
+
+def _option(ctx: click.Context, option: click.Parameter) -> str:
+    """As it is typed, such as --batch-size, or --no-compile where that was chosen."""
+    turned_off = ctx.params.get(str(option.name)) is False and option.secondary_opts
+    return (option.secondary_opts if turned_off else option.opts)[0]
 
 
 CAN_CHANGE_ON_RESUME = {"resume", "steps", "checkpoint_every", "report", "quiet", "source"}
@@ -524,13 +538,22 @@ def sample(run: Path, count: int, temperature: float, seed: int | None, new: boo
     """Make up words with a net that was trained on names, one per line.
 
     RUN is a run folder or its model.safetensors. With a seed, a larger -n gives the same words first. No word is longer than
-    100 characters. The list of the run, its held-out words too, is what --new compares with; it is in RUN (words-*.txt).
+    100 characters. The list of the run, its held-out words too, is what --new compares with; it is in RUN (words-*.txt). Where it
+    does not find enough of them, those that it found are printed, and the exit code is 2.
     """
     if not run.exists():
         siblings = [path.name for path in run.parent.iterdir()] if run.parent.is_dir() else []
-        raise RunError(f"there is no run {run}{did_you_mean(run.name, siblings)}")
+        raise RunError(f"there is no run {run}{did_you_mean_file(run, siblings)}")
     model = NamesModel.load(run)
-    words = model.sample(count, temperature=temperature, seed=seed, new=words_of_run(run, model) if new else None)
+    known = words_of_run(run, model) if new else None
+    try:
+        _print_words(model.sample(count, temperature=temperature, seed=seed, new=known))
+    except TooFewWordsError as error:
+        _print_words(error.words)
+        raise
+
+
+def _print_words(words: list[str]) -> None:
     # UTF-8 like every file, whatever the terminal's encoding.
     click.echo("".join(word + "\n" for word in words).encode(), nl=False)
 

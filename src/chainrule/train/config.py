@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any, Literal, overload
 
 from chainrule import data as datasets
-from chainrule.errors import InputError, did_you_mean
+from chainrule.data.misspelled import did_you_mean
+from chainrule.data.setting import Setting, SettingError, listed
+from chainrule.errors import InputError
 from chainrule.nn.perceptron import ACTIVATIONS
 from chainrule.train.compiling import why_not
 from chainrule.train.names.config import CHOICES, NAMES, NamesConfig, configure_names
@@ -89,20 +91,22 @@ class Config:
         positive("lr", self.lr)
         yes_or_no("compile", self.compile)
         if self.momentum >= 1:
-            raise InputError(f"momentum must be below 1, not {self.momentum!r}")
+            raise SettingError(Setting("momentum"), f" must be below 1, not {self.momentum!r}")
         if self.momentum and self.optimizer != "sgd":
-            raise InputError(f"momentum belongs to sgd; {self.optimizer} has its own")
+            raise SettingError(Setting("momentum"), f" belongs to sgd; {self.optimizer} has its own")
         if not 0 <= self.test_fraction < 1:
-            raise InputError(f"the test fraction must be 0 or more and below 1, not {self.test_fraction!r}")
+            raise SettingError(Setting("test_fraction"), f" must be 0 or more and below 1, not {self.test_fraction!r}")
 
     def load(self) -> datasets.Dataset:
         """The data set, read or drawn anew. Raises InputError or DataError."""
         if self.data in datasets.NAMES:
             if self.target is not None or self.columns is not None or self.task is not None:
-                raise InputError(f"{self.data!r} is a named data set: target, columns and task are for CSV files")
+                of_files = listed(["target", "columns", "task"], "and")
+                raise SettingError(f"{self.data!r} is a named data set: ", *of_files, " are for CSV files")
             return datasets.load(self.data, samples=self.samples, noise=self.noise, seed=self.seed)
         if self.samples is not None or self.noise is not None:
-            raise InputError(f"samples and noise are for the named data sets ({', '.join(datasets.NAMES)}), not for a file")
+            known = ", ".join(datasets.NAMES)
+            raise SettingError(*listed(["samples", "noise"], "and"), f" are for the named data sets ({known}), not for a file")
         return datasets.read_csv(self.data, self.target, columns=self.columns, task=self.task)
 
     @property
@@ -177,8 +181,8 @@ def configure(source: str, **chosen: Any) -> Any:
         return configure_names(chosen)
     of_names = next((name for name in chosen if name not in known), None)
     if of_names is not None:
-        option = "data (a list of words)" if of_names == "file" else of_names
-        raise InputError(f"{option} is for runs on names (chainrule train names), not for {source}")
+        what = " (a list of words)" if of_names == "file" else ""
+        raise SettingError(Setting(of_names), f"{what} is for runs on names (chainrule train names), not for {source}")
     if "loss" in chosen:
         chosen["loss"] = SHORT_NAMES.get(chosen["loss"], chosen["loss"])
     recipe = {**_recipe(source, chosen), **chosen}
@@ -228,7 +232,8 @@ def _fitted(config: Config, points: datasets.Dataset, chosen: dict[str, Any]) ->
     if size is None and config.data not in WHOLE and len(train) > FULL_BATCH_UP_TO:
         size = BATCH
     if size is not None and size > len(train):
-        raise InputError(f"the batch size must be from 1 to {len(train)}, the number of training samples, not {size}")
+        most = f"{len(train)}, the number of training samples"
+        raise SettingError(Setting("batch_size"), f" must be from 1 to {most}, not {size}")
     steps, lr = config.steps, config.lr
     if config.data in WHOLE and size is not None and size < len(train):
         steps = steps if "steps" in chosen else steps * BATCH_STEPS

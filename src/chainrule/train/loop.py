@@ -115,6 +115,12 @@ class Trainer:
         return 0 if self.test is None else len(self.test)
 
     @property
+    def guess(self) -> float:
+        """The loss of a fair guess among the classes, or for a regression of the mean."""
+        classes = self.model.classes
+        return float(np.var(self.targets)) if classes is None else self.objective.guess(len(classes))
+
+    @property
     def step(self) -> int:
         """How many steps are done."""
         return len(self.history)

@@ -3,6 +3,7 @@
 Imports nn, tensor and the compiler's `take`.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,7 @@ class Objective:
         none.
     tasks: what it is for: "binary", "multiclass", "regression".
     code: the target for class number k; a regression's targets are taken as they are.
+    guess: the loss of a fair guess among so many classes, all scores 0.
     rows: whether it takes rows of scores, also where there is one.
     logits: whether the scores that it trains are logits, so that probabilities can be told.
     """
@@ -29,6 +31,7 @@ class Objective:
     function: Callable[[Any, Any], Any]
     tasks: tuple[str, ...]
     code: Callable[[float], float]
+    guess: Callable[[int], float]
     rows: bool = False
     logits: bool = False
     tensors: Callable[[Tensor, Any], Tensor] | None = None
@@ -50,11 +53,12 @@ def _cross_entropy(rows: list[Any], labels: list[Any]) -> Any:
 
 
 OBJECTIVES = {
-    "max_margin": Objective(nn.max_margin, ("binary",), lambda k: 2 * k - 1, tensors=_max_margin),
+    "max_margin": Objective(nn.max_margin, ("binary",), lambda k: 2 * k - 1, lambda count: 1.0, tensors=_max_margin),
     "binary_cross_entropy": Objective(
         nn.binary_cross_entropy,
         ("binary",),
         lambda k: k,
+        math.log,
         logits=True,
         tensors=_binary_cross_entropy,
     ),
@@ -62,12 +66,13 @@ OBJECTIVES = {
         _cross_entropy,
         ("multiclass",),
         lambda k: k,
+        math.log,
         rows=True,
         logits=True,
         tensors=F.cross_entropy,
     ),
     # Scores are decided by their sign, so for a squared error the two classes are -1 and 1.
-    "mse": Objective(nn.mse, ("regression", "binary"), lambda k: 2 * k - 1, tensors=F.mse_loss),
+    "mse": Objective(nn.mse, ("regression", "binary"), lambda k: 2 * k - 1, lambda count: 1.0, tensors=F.mse_loss),
 }
 """By name; the first that is for a task is the default there."""
 

@@ -1,8 +1,15 @@
-"""What is odd about the data of a run, in a sentence each, told before training: `remarks`. Imports loop."""
+"""What is odd about a run, in a sentence each: `remarks` on its data, told before training, and `worse_than_a_guess` after.
+
+Imports loop, settings.
+"""
 
 from collections import Counter
 
 from chainrule.train.loop import Trainer
+from chainrule.train.settings import Settings
+
+WORSE = 1.05  # times the loss of the net as drawn: by less than that it has hardly moved
+FEW = 20  # steps, in which a net may go up before it goes down
 
 
 def remarks(trainer: Trainer) -> list[str]:
@@ -38,3 +45,17 @@ def _nothing_held_out(trainer: Trainer) -> list[str]:
     if trainer.test is not None or trainer.config.test_fraction == 0:
         return []
     return ["nothing is held out to judge the result by: there are too few rows"]
+
+
+def worse_than_a_guess(loss: float, guess: float, drawn: float, config: Settings) -> list[str]:
+    """A sentence when the loss of a net, on the very data that it learned from, is worse than that of a guess.
+
+    loss: of the finished net. guess: of a fair guess. drawn: of the net as it was drawn, which tells whether the steps led away.
+    config: the settings.
+    """
+    if loss <= guess:
+        return []
+    away = config.steps > FEW and loss > WORSE * max(guess, drawn)
+    cure = f"the steps were too large, so begin a new run with a smaller --lr than {config.lr:g}"
+    hint = cure if away else f"more --steps may help, or another --lr than {config.lr:g}"
+    return [f"the training loss is worse than that of a guess ({guess:.4g}): {hint}"]

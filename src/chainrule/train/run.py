@@ -15,7 +15,8 @@ report comes after everything else, and one that fails is told of in a note: it 
 Steps are counted by the updates made: row 0 of metrics.csv is the net as drawn, row k the net after k updates, and the
 last row, on all training samples, the net that was learned. Progress, errors and checkpoints count alike.
 
-Imports errors, and kinds, checkpoint, folder, interrupts, page, pictures, progress, recording, report, settings, watch beside it.
+Imports data.setting, errors, and kinds, checkpoint, folder, interrupts, page, pictures, progress, recording, report, settings,
+watch beside it.
 """
 
 import contextlib
@@ -28,7 +29,8 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.errors import DomainError, InputError, ModelFileError, NonFiniteError, RunError
+from chainrule.data.setting import Setting, SettingError
+from chainrule.errors import DomainError, ModelFileError, NonFiniteError, RunError
 from chainrule.train import checkpoint, pictures, recording
 from chainrule.train.folder import (
     CHECKPOINT,
@@ -161,7 +163,8 @@ def resume(
         config = saved.config if steps is None else replace(saved.config, steps=steps)
         trainer = saved.restore(config, saved.load(config, folder))
         if trainer.step > config.steps:
-            raise InputError(f"{folder} has done {trainer.step} steps already, so steps cannot be {config.steps}")
+            done = f"{folder} has done {trainer.step} steps already, so "
+            raise SettingError(done, Setting("steps"), f" cannot be {config.steps}")
         replaced = folder / REPLACED
         running = _Run(trainer, folder, checkpoint_every, show, announce, replaced if replaced.is_dir() else None)
         if report or (report is None and (trainer.step == 0 or (folder / recording.FILE).exists())):
@@ -397,7 +400,7 @@ class _Run:
 
 def _expect_every(checkpoint_every: int | None) -> None:
     if checkpoint_every is not None and checkpoint_every < 1:
-        raise InputError(f"checkpoint_every must be at least 1 step, not {checkpoint_every!r}")
+        raise SettingError(Setting("checkpoint_every"), f" must be at least 1 step, not {checkpoint_every!r}")
 
 
 def _expect_settings(folder: Path, config: Settings) -> None:

@@ -1,12 +1,13 @@
 """What the settings of every kind of run share: how one is checked, and how a record of them comes back from JSON.
 
-Imports errors.
+Imports data.setting and errors.
 """
 
 import dataclasses
 import math
 from typing import Any, Protocol, TypeVar
 
+from chainrule.data.setting import Setting, SettingError
 from chainrule.errors import ChainruleError, InputError, ModelFileError
 
 
@@ -54,27 +55,27 @@ def from_dict(kind: type[T], fields: Any) -> T:
 
 
 def whole(name: str, x: Any, least: int) -> None:
-    """InputError unless it is a whole number of at least `least`, or None."""
+    """SettingError unless it is a whole number of at least `least`, or None."""
     if x is not None and (isinstance(x, bool) or not isinstance(x, int) or x < least):
-        raise InputError(f"{name} must be a whole number of at least {least}, not {x!r}")
+        raise SettingError(Setting(name), f" must be a whole number of at least {least}, not {x!r}")
 
 
 def yes_or_no(name: str, x: Any) -> None:
-    """InputError unless it is True or False."""
+    """SettingError unless it is True or False."""
     if not isinstance(x, bool):
-        raise InputError(f"{name} must be True or False, not {x!r}")
+        raise SettingError(Setting(name), f" must be True or False, not {x!r}")
 
 
 def not_negative(name: str, x: Any) -> None:
-    """InputError unless it is a finite number of 0 or more."""
+    """SettingError unless it is a finite number of 0 or more."""
     if isinstance(x, bool) or not isinstance(x, (int, float)) or not math.isfinite(x) or x < 0:
-        raise InputError(f"{name} must be a finite number of 0 or more, not {x!r}")
+        raise SettingError(Setting(name), f" must be a finite number of 0 or more, not {x!r}")
 
 
 def positive(name: str, x: Any) -> None:
-    """InputError unless it is a finite number above 0."""
+    """SettingError unless it is a finite number above 0."""
     if isinstance(x, bool) or not isinstance(x, (int, float)) or not math.isfinite(x) or x <= 0:
-        raise InputError(f"{name} must be a finite number above 0, not {x!r}")
+        raise SettingError(Setting(name), f" must be a finite number above 0, not {x!r}")
 
 
 def seed(x: Any) -> None:

@@ -10,7 +10,7 @@ from chainrule import __version__, data
 from chainrule.train import pictures
 from chainrule.train.loop import Record, Trainer
 from chainrule.train.progress import measure_in_words
-from chainrule.train.remarks import remarks
+from chainrule.train.remarks import remarks, worse_than_a_guess
 
 
 class TableReport:
@@ -58,12 +58,13 @@ class TableReport:
         ]
 
     def result(self, final: Record) -> list[str]:
-        """The measures of both parts."""
+        """The measures of both parts, and what is odd about them."""
         trainer = self.trainer
         said = [self._measured("training", final.measure, len(trainer.train)) + f", loss {final.loss:.4g}"]
         if trainer.test is not None and not math.isnan(final.test_measure):
             said.append(self._measured("held-out", final.test_measure, len(trainer.test)))
-        return said
+        worse = worse_than_a_guess(final.loss, trainer.guess, trainer.history[0].loss, trainer.config)
+        return [*said, *(f"note: {remark}" for remark in worse)]
 
     def _measured(self, part: str, measure: float, size: int) -> str:
         name = self.trainer.measure_name

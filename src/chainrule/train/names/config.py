@@ -11,7 +11,8 @@ from typing import Any
 
 from chainrule import data as datasets
 from chainrule.data import Words
-from chainrule.errors import InputError, did_you_mean
+from chainrule.data.setting import Setting, SettingError, listed
+from chainrule.errors import InputError
 from chainrule.train.compiling import why_not
 from chainrule.train.settings import from_dict, positive, seed, whole, yes_or_no
 
@@ -61,7 +62,8 @@ class NamesConfig:
         for name in ("context", "embedding", "hidden", "steps", "window"):
             whole(name, getattr(self, name), 1)
         if self.batch_size == 1:
-            raise InputError("batch_size must be at least 2: BatchNorm takes the variance over the batch, and one row has none")
+            why = "BatchNorm takes the variance over the batch, and one row has none"
+            raise SettingError(Setting("batch_size"), f" must be at least 2: {why}")
         whole("batch_size", self.batch_size, 2)
         seed(self.seed)
         positive("lr", self.lr)
@@ -99,12 +101,13 @@ def configure_names(chosen: dict[str, Any]) -> tuple[NamesConfig, Words]:
     """
     for name in chosen:
         if name not in CHOICES:
-            given = ", ".join(name for name in CHOICES if name not in ("file", "window", "compile"))
-            hint = did_you_mean(name, CHOICES)
-            raise InputError(f"{name} does not belong to names, which takes data (a list of words), {given}{hint}")
+            given = [name for name in CHOICES if name not in ("file", "window", "compile")]
+            takes = (Setting("file"), " (a list of words), ", *listed(given, "and"))
+            raise SettingError(Setting(name), " does not belong to names, which takes ", *takes)
     if isinstance(chosen.get("hidden"), tuple):
         if len(chosen["hidden"]) != 1:
-            raise InputError(f"the names network has one hidden layer, so hidden is one size, not {len(chosen['hidden'])}")
+            count = len(chosen["hidden"])
+            raise SettingError("the names network has one hidden layer, so ", Setting("hidden"), f" is one size, not {count}")
         chosen = {**chosen, "hidden": chosen["hidden"][0]}
     if "file" in chosen:
         # By its full path, so that a run can be resumed from elsewhere.

@@ -41,9 +41,24 @@ def words_of_run(run: str | Path, model: NamesModel) -> frozenset[str]:
     folder = Path(run) if Path(run).is_dir() else Path(run).parent
     words = words_in(folder, model.data, model.seed, model.fingerprint)
     if words is None:
-        files = ", ".join(map(file_of, PARTS))
-        raise RunError(f"which words are new cannot be told: {folder} does not hold the words of the run ({files})")
+        raise RunError(f"which words are new cannot be told: {_why_no_words(folder)}")
     return frozenset(words.words)
+
+
+def _why_no_words(folder: Path) -> str:
+    """What is wrong with the words that a folder should keep."""
+    files, where = list(map(file_of, PARTS)), folder.resolve()  # "." would say nothing
+    missing = [name for name in files if not (folder / name).exists()]
+    if missing:
+        return f"{where} does not hold the words of the run: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
+    for name in files:
+        try:
+            (folder / name).read_bytes()
+        except OSError as error:
+            return f"{where / name} cannot be read: {error.strerror or error}"
+    return (
+        f"the words of the run in {where} ({', '.join(files)}) were changed since: they are not those that the net learned from"
+    )
 
 
 def load_words(config: NamesConfig, folder: Path, fingerprint: object) -> data.Words:
@@ -55,4 +70,4 @@ def load_words(config: NamesConfig, folder: Path, fingerprint: object) -> data.W
     try:
         return config.load()
     except DataError as error:
-        raise DataError(f"{folder} does not hold the words of the run any more, and {error}") from None
+        raise DataError(f"{_why_no_words(folder)}, and {error}") from None

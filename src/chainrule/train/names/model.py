@@ -13,7 +13,7 @@ Imports data, nn, engine, errors, and tensorfile beside the package.
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,14 @@ def make_net(size: int, context: int, embedding: int, hidden: int, seed: int = 0
     return net
 
 
+class TooFewWordsError(RunError):
+    """A net made up fewer new words than were asked for; `words` are those."""
+
+    def __init__(self, message: str, words: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.words = list(words)
+
+
 @dataclass(frozen=True)
 class NamesModel:
     """A network that tells the next character, and its alphabet.
@@ -85,7 +93,7 @@ class NamesModel:
     losses: dict[str, float] = field(default_factory=dict)
 
     def sample(
-        self, count: int = 20, *, temperature: float = 1.0, seed: int | None = None, new: frozenset[str] | set[str] | None = None
+        self, count: int = 20, *, temperature: float = 1.0, seed: int | None = None, new: Collection[str] | None = None
     ) -> list[str]:
         """Words that the network makes up, character by character, each until it tells a boundary.
 
@@ -95,12 +103,16 @@ class NamesModel:
         seed: the same words for the same seed, and with a larger count the same ones first; None draws anew.
         new: words that are not to come; then none comes twice either. `words_of_run` (lists.py) gives those of a run.
 
-        A word of LONGEST_WORD characters ends there. Raises InputError for an argument out of range, RunError when too few
-        words are new after 200 tries for each.
+        A word of LONGEST_WORD characters ends there. Raises InputError for an argument out of range, TooFewWordsError, a
+        RunError that has those that were found, when too few words are new after 200 tries for each.
         """
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
             raise InputError(f"the number of words must be a whole number of at least 1, not {count!r}")
         words = self.words(temperature, seed)
+        if isinstance(new, (str, bytes)) or not (new is None or isinstance(new, Collection)):
+            raise InputError(
+                f"new holds the words that are not to come, as words_of_run(run, model) gives them; it is not {new!r}"
+            )
         if new is None:
             return list(itertools.islice(words, count))
         tries = max(TRIES_PER_WORD * count, LEAST_TRIES)
@@ -110,9 +122,10 @@ class NamesModel:
                 found[word] = None
                 if len(found) == count:
                     return list(found)
-        raise RunError(
-            f"only {len(found)} of {tries:,} words were new and different, not {count}: "
-            "the net repeats its list; ask for fewer, or with a higher temperature"
+        raise TooFewWordsError(
+            f"{count - len(found)} of {count} words are wanting, as only {len(found)} of {tries:,} words were new and different: "
+            "the net repeats its list; ask for fewer, or with a higher temperature",
+            list(found),
         )
 
     def words(self, temperature: float = 1.0, seed: int | None = None) -> Iterator[str]:

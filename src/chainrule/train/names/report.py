@@ -1,5 +1,5 @@
 """What a run on names says and leaves: `NamesReport`. Imports data, errors, and config, lists, model, trainer beside it, and
-pictures, table beside the package."""
+pictures, remarks, table beside the package."""
 
 import math
 from collections.abc import Iterator
@@ -10,6 +10,7 @@ from chainrule.errors import RunError
 from chainrule.train import pictures
 from chainrule.train.names.lists import encode_words, file_of
 from chainrule.train.names.trainer import NamesRecord, NamesTrainer
+from chainrule.train.remarks import worse_than_a_guess
 from chainrule.train.table import row_of
 
 SHOWN = 8  # words that are spelled when a run ends
@@ -63,6 +64,8 @@ class NamesReport:
         """The losses of all parts, and a few words that the net makes up."""
         trainer = self.trainer
         said = [", ".join(f"{part} loss {loss:.4f}" for part, loss in trainer.model.losses.items())]
+        # Weights are drawn so that the loss is about that of a guess.
+        said += [f"note: {remark}" for remark in worse_than_a_guess(final.loss, self.guess, self.guess, trainer.config)]
         if final.validation_loss > self.guess > final.loss:
             said.append(
                 f"note: on words that it has not seen it does worse than a guess (loss {self.guess:.4f}): it knows its "

@@ -59,6 +59,8 @@ class NamesTrainer:
         )
         self.rows = {part: data.context_windows(these, vocabulary, config.context) for part, these in self.parts.items()}
         self.net = net
+        for name, p in net.named_parameters():
+            p.label = name  # so that an error can tell which one
         self._buffers = (net[3].running_mean, net[3].running_var, net[3].num_batches_tracked)
         self.optimizer = optim.SGD(net.parameters(), lr=config.lr)
         self.compiled = CompiledStep(self._to_compile, net.parameters(), self.optimizer) if config.compile else None
