@@ -426,3 +426,9 @@ def test_a_layer_that_is_exchanged_is_used():
     assert model[0] is new
     assert model.parameters()[0] is new.weight
     assert model(x).tolist() == model[2](model[1](new(x))).tolist()
+
+
+def test_what_does_not_fit_is_named_in_one_order(tmp_path):
+    Sequential(*(Linear(2, 2) for _ in range(4))).save(tmp_path / "model.safetensors")
+    with pytest.raises(ModelFileError, match=r"unexpected 0\.bias, 0\.weight, 1\.bias and 5 more$"):
+        Sequential(Tanh()).load(tmp_path / "model.safetensors")

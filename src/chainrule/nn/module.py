@@ -177,7 +177,7 @@ class Module:
         loaded. MissingDependencyError without safetensors.
         """
         tensors, mine = modelfile.read(path), modelfile.fold(self.state_dict())
-        mismatch = KeyMismatch([k for k in mine if k not in tensors], [k for k in tensors if k not in mine])
+        mismatch = KeyMismatch([k for k in mine if k not in tensors], [k for k in sorted(tensors) if k not in mine])
         clauses = [*_key_clauses(mismatch), *_shape_clauses(mine, tensors)]
         if clauses:
             raise ModelFileError(f"{path} does not fit this {type(self).__name__}: {'; '.join(clauses)}")
