@@ -109,6 +109,7 @@ def test_every_option_has_help_and_is_a_setting():
         (["trian", "moons"], "there is no command 'trian'; did you mean 'train'?"),
         (["zzz"], "there is no command 'zzz' (commands: info, predict, sample, show, train)"),
         (["train", "moons", "--stpes", "3"], "no such option '--stpes'; did you mean '--steps'?"),
+        (["train", "moons", "--hlep"], "no such option '--hlep'; did you mean '--help'?"),
         (["train", "moons", "--test", "0.5"], "no such option '--test'; did you mean '--test-fraction'?"),
         (["train", "moons", "--rate", "0.5"], "no such option '--rate'; see chainrule train --help"),
         (["train", "moons", "--zzz"], "no such option '--zzz'; see chainrule train --help"),

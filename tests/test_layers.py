@@ -426,6 +426,10 @@ def test_a_layer_that_is_exchanged_is_used():
     assert model[0] is new
     assert model.parameters()[0] is new.weight
     assert model(x).tolist() == model[2](model[1](new(x))).tolist()
+    for name, layer in (("3", Tanh()), ("00", Tanh()), ("\u0661", Tanh()), ("1", 3)):
+        with pytest.raises(InputError, match=r"takes a layer in place of one that it has \(0, 1, 2\)"):
+            setattr(model, name, layer)
+    assert [name for name, _ in model.named_parameters()] == ["0.weight", "0.bias", "2.weight", "2.bias"]
 
 
 def test_what_does_not_fit_is_named_in_one_order(tmp_path):

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import inspect
 import itertools
 import operator
 import os
@@ -722,6 +723,20 @@ def test_one_intermediate_keeps_its_gradient_on_request():
         Tensor([1.0]).retain_grad()
 
 
+def test_who_retains_nothing_pays_nothing_for_those_who_do():
+    (Tensor([1.0], requires_grad=True) * 2.0).retain_grad()
+    x = Tensor(np.zeros(100_000), requires_grad=True)
+    y = x
+    for _ in range(30):
+        y = y.tanh()
+    loss = y.sum()
+    tracemalloc.start()
+    loss.backward()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10 * x.data.nbytes
+
+
 @pytest.mark.parametrize(
     "name", ["sum", "mean", "amax", "logsumexp", "var", "std", "max", "min", "argmax", "argmin", "softmax", "log_softmax"]
 )
@@ -733,6 +748,22 @@ def test_an_axis_is_named_once(name):
     assert kept.tolist() == by_dim.tolist()
     with pytest.raises(InputError, match=rf"^{name}: dim=0 and axis=1 are given"):
         getattr(x, name)(dim=0, axis=1)
+
+
+def test_nothing_that_has_both_names_of_an_axis_takes_both():
+    x, found = Tensor(draw(1, 1)), []
+    for owner in filter(None, (Tensor, chainrule.tensor, functional)):
+        for name, f in vars(owner).items():
+            if (
+                not name.startswith("_")
+                and inspect.isfunction(f)
+                and name != "one_of"
+                and {"dim", "axis"} <= set(inspect.signature(f).parameters)
+            ):
+                found.append(name)
+                with pytest.raises(InputError, match="both name the axis"):
+                    f([x] if name in ("concatenate", "stack") else x, dim=0, axis=0)
+    assert {"sum", "squeeze", "any", "all", "softmax", "max", "concatenate", "stack"} <= set(found)
 
 
 def test_numpys_variance_of_a_tensor_is_numpys():
@@ -812,6 +843,9 @@ def test_a_division_by_the_number_zero_has_the_slopes_of_infinity():
             y.backward(np.ones(2))
         assert y.tolist() == [np.inf, -np.inf]
         assert x.grad.tolist() == [np.inf, np.inf]
+        with np.errstate(all="ignore"):
+            slope = chainrule.gradients((x / zero).sum(), x, create_graph=True)[x]
+            assert slope.tolist() == [np.inf, np.inf]
 
 
 def test_one_hot_takes_the_memory_of_its_rows():
@@ -821,6 +855,9 @@ def test_one_hot_takes_the_memory_of_its_rows():
     tracemalloc.stop()
     assert (rows.shape, rows[0, 9_999].item(), rows.sum().item()) == ((2, 10_000), 1.0, 2.0)
     assert peak < 2_000_000
+    assert one_hot(np.array([255], np.uint8)).shape == (1, 256)
+    with pytest.raises(InputError, match="one_hot: label 0 is out of range; there are no classes"):
+        one_hot([0], 0)
 
 
 def test_what_is_imported_from_data_by_dlpack_is_a_copy():

@@ -1200,6 +1200,10 @@ def test_a_run_that_went_wrong_is_remarked(no_pictures, tmp_path):
     assert gone.final.loss > 100
     assert gone.result[-1] == away + "a smaller --lr than 1000"
     assert resume(tmp_path / "gone").result == gone.result
+    # The penalty is no part of the loss of a guess, so it does not count against the net.
+    penalised = train(*quick(l2=0.1, steps=4, hidden=(16, 16)), tmp_path / "penalised")
+    assert penalised.final.loss > 1
+    assert not any("guess" in line for line in penalised.result)
     begun = train(*quick(lr=1e-6, steps=30, seed=1), tmp_path / "begun")
     assert begun.final.loss > 1
     assert begun.result[-1].endswith("guess (1): more --steps may help, or another --lr than 1e-06")

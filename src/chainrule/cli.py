@@ -101,7 +101,7 @@ def _usage(error: Any) -> str:
 
     message: str = error.format_message().rstrip(".")
     if isinstance(error, click.NoSuchOption):  # click would make it two sentences
-        known = [word for option in error.ctx.command.params for word in option.opts] if error.ctx else []
+        known = [word for option in error.ctx.command.get_params(error.ctx) for word in option.opts] if error.ctx else []
         begun = [word for word in known if word.startswith(error.option_name)]
         message = f"no such option {error.option_name!r}{did_you_mean(error.option_name, begun or known)}"
     hint = ""

@@ -159,7 +159,7 @@ for _name, _ufunc in {
 # ---- the tensor ------------------------------------------------------------------------------------------------------
 
 _writes = 0  # how many times any tensor's data was assigned or changed; a node remembers the count at which it was made
-_someone_retains = False  # whether retain_grad() has been called; backward passes are a little faster before
+_someone_retains = False  # whether retain_grad() has ever been called; backward passes are a little faster before
 _changes = 0  # what that was when an array was last changed in place
 _alone: Any = None  # how many references there are to a tensor's `data`, and to its array, when nobody else holds them
 
@@ -373,9 +373,7 @@ class Tensor(Node):
         engine._check_root(self)
         one = _seed(self, gradient)
         lent = {id(one)}  # arrays that somebody holds already: rules hand on views, and one array to several inputs
-        for node, g in _backpropagate(self, one, ArrayMath, _array_of, forget=not (retain_grad or _someone_retains)).items():
-            if _someone_retains and not (retain_grad or node.op is None or getattr(node, "_retained", False)):
-                continue
+        for node, g in _backpropagate(self, one, ArrayMath, _array_of, forget=not retain_grad).items():
             node._grad = node._grad + g if node.op is None and hasattr(node, "_grad") else _its_own(g, lent)
 
     def retain_grad(self) -> "Tensor":
@@ -476,8 +474,7 @@ class Tensor(Node):
 
     def squeeze(self, dim: int | None = None, *, axis: int | None = None) -> "Tensor":
         """Without the axes of length 1, or without one of them."""
-        dim = axis if dim is None else dim
-        shape = self.shape
+        dim, shape = one_of(dim, axis, "squeeze"), self.shape
         if dim is None:
             return _reshaped(self, tuple([n for n in shape if n != 1]))
         at = axis_of(dim, len(shape), "squeeze")
@@ -666,12 +663,12 @@ class Tensor(Node):
 
     def any(self, dim: Any = None, keepdim: Any = False, *, axis: Any = None, keepdims: Any = False) -> "Tensor":
         """Whether some element is not 0."""
-        axes = axes_of(dim if axis is None else axis, self.ndim, "any")
+        axes = axes_of(one_of(dim, axis, "any"), self.ndim, "any")
         return _make(np.logical_or.reduce(np.asarray(self._read()), axis=axes, keepdims=keepdim or keepdims))
 
     def all(self, dim: Any = None, keepdim: Any = False, *, axis: Any = None, keepdims: Any = False) -> "Tensor":
         """Whether every element is not 0."""
-        axes = axes_of(dim if axis is None else axis, self.ndim, "all")
+        axes = axes_of(one_of(dim, axis, "all"), self.ndim, "all")
         return _make(np.logical_and.reduce(np.asarray(self._read()), axis=axes, keepdims=keepdim or keepdims))
 
     def __pos__(self) -> "Tensor":
@@ -1048,25 +1045,26 @@ def matmul(a: Any, b: Any) -> Tensor:
     return y.squeeze(-1) if len(q) == 1 else y
 
 
-def concatenate(tensors: Iterable[Any], dim: int = 0, *, axis: int | None = None) -> Tensor:
-    """Tensors joined along an axis they have; PyTorch's cat.
+def concatenate(tensors: Iterable[Any], dim: int | None = None, *, axis: int | None = None) -> Tensor:
+    """Tensors joined along an axis they have, by default the first; PyTorch's cat.
 
     >>> concatenate([Tensor([1.0]), Tensor([2.0, 3.0])]).tolist()
     [1.0, 2.0, 3.0]
     """
-    return _joined("concatenate", tensors, dim if axis is None else axis, 0)
+    return _joined("concatenate", tensors, dim if axis is None else one_of(dim, axis, "concatenate"), 0)
 
 
-def stack(tensors: Iterable[Any], dim: int = 0, *, axis: int | None = None) -> Tensor:
-    """Tensors of one shape along a new axis.
+def stack(tensors: Iterable[Any], dim: int | None = None, *, axis: int | None = None) -> Tensor:
+    """Tensors of one shape along a new axis, by default the first.
 
     >>> stack([Tensor([1.0, 2.0]), Tensor([3.0, 4.0])], dim=1).tolist()
     [[1.0, 3.0], [2.0, 4.0]]
     """
-    return _joined("stack", tensors, dim if axis is None else axis, 1)
+    return _joined("stack", tensors, dim if axis is None else one_of(dim, axis, "stack"), 1)
 
 
-def _joined(name: str, tensors: Iterable[Any], dim: int, more: int) -> Tensor:
+def _joined(name: str, tensors: Iterable[Any], given: int | None, more: int) -> Tensor:
+    dim = 0 if given is None else given
     parts, arrays = [], []
     for x in tensors:  # one loop: each comprehension would cost as much as an element
         part = x if type(x) is Tensor else Tensor(x)
@@ -1094,12 +1092,14 @@ def one_hot(labels: Any, num_classes: int | None = None) -> Tensor:
     index = as_array(labels)
     if index.dtype.kind not in "iu":
         raise InputError(f"one_hot takes integer labels, not {index.dtype}")
-    count = int(index.max(initial=-1)) + 1 if num_classes in (None, -1) else whole(num_classes, "one_hot", "num_classes")
+    largest = int(index.max()) if index.size else -1
+    count = largest + 1 if num_classes in (None, -1) else whole(num_classes, "one_hot", "num_classes")
     if count < 0:
         raise InputError(f"one_hot: num_classes is a whole number from 0, not {count}")
     if index.size and (index.min() < 0 or index.max() >= count):
         wrong = index.min() if index.min() < 0 else index.max()
-        raise InputError(f"one_hot: label {wrong} is out of range; {count} classes are 0 to {count - 1}")
+        classes = f"{count} classes are 0 to {count - 1}" if count else "there are no classes"
+        raise InputError(f"one_hot: label {wrong} is out of range; {classes}")
     return Tensor(one_hot_rows(index, count, np.float64))
 
 
@@ -1150,10 +1150,13 @@ def _backpropagate(root: Tensor, one: Any, m: Any, number: Callable[[Tensor], An
     """
     grads: dict[Any, Any] = {root: one}
     take = grads.pop if forget else grads.get
+    retained: dict[Any, Any] = {}
     for node in reversed(_operations(root)):
         g = take(node, None)
         if g is None:
             continue
+        if _someone_retains and getattr(node, "_retained", False):
+            retained[node] = g
         if node._made != _writes:  # something has been assigned since
             expect_up_to_date(node)
         inputs = node.inputs
@@ -1163,7 +1166,7 @@ def _backpropagate(root: Tensor, one: Any, m: Any, number: Callable[[Tensor], An
                 if dx.shape != data.shape or dx.dtype is not data.dtype:
                     dx = _fit(m, dx, data)
                 grads[x] = grads[x] + dx if x in grads else dx
-    return grads
+    return grads | retained if retained else grads
 
 
 def _operations(root: Tensor) -> list[Any]:
@@ -1201,9 +1204,15 @@ def _pull(node: Tensor, m: Any, g: Any, y: Any, xs: Sequence[Any]) -> Sequence[A
             for rule, x in zip(op.derivatives, node.inputs, strict=True)
         ]
     except (ZeroDivisionError, OverflowError):  # of a Python number, where an array has infinity
-        if all(isinstance(x, (np.ndarray, Tensor)) for x in xs) or m is not ArrayMath:
+        arrays = [np.asarray(x._data, y.dtype) for x in node.inputs]
+        if all(type(x._data) is np.ndarray for x in node.inputs):
             raise
-        return _pull(node, m, g, y, [np.asarray(x, y.dtype) for x in xs])
+        made = [Tensor(a) if x.op is None and not x._requires_grad else x for a, x in zip(arrays, node.inputs, strict=True)]
+        constants = arrays if m is ArrayMath else made
+        return [
+            _times(g, rule(m, y, *constants)) if rule is not None and x._requires_grad else None
+            for rule, x in zip(op.derivatives, node.inputs, strict=True)
+        ]
 
 
 def _times(g: Any, slope: Any) -> Any:

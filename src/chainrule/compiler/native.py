@@ -92,7 +92,7 @@ class Executable:
             self._plan.bind(self._numbers[name], array)
         except (ValueError, BufferError) as error:
             raise InputError(f"input {name!r} cannot be read in place: {error}") from None
-        self.inputs[name] = array
+        self.inputs[name] = self._buffers[self._numbers[name]] = array
         for output, number in self._outputs.items():  # a carried one may be written over its input
             if number == self._numbers[name]:
                 self.outputs[output] = array

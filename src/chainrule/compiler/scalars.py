@@ -87,6 +87,9 @@ class TracedScalars:
             if f"x{k}" in self.runner.inputs:  # an argument may go unused
                 self.runner.feed(f"x{k}", x)
 
+    def about_to_write(self) -> None:
+        """Nothing: Values have numbers of their own until `deposit`."""
+
     def deposit(self, names: list[str], updated: bool) -> None:
         """After a run: fill the parameters that a gradient reaches, which the others are not; these have no gradient."""
         grads, data = self.runner.outputs[names[0]], self.runner.inputs[PARAMS]

@@ -60,6 +60,9 @@ class Traced(Protocol):
     def load(self, arrays: Sequence[Numbers]) -> None:
         """Before a run: fill the buffers. Raises InputError for indices out of range."""
 
+    def about_to_write(self) -> None:
+        """Before a run that updates the parameters, which may be interrupted."""
+
     def deposit(self, names: list[str], updated: bool) -> None:
         """After a run: put into the parameters the gradients, outputs of these names, and, if updated, their new data."""
 
@@ -248,6 +251,8 @@ class Plan:
             self.update.load()
         expected = None if self.is_checked else self._expected(arrays, is_new)
         before = None if expected is None else {name: self.runner.inputs[name].copy() for name in self.carried}
+        if self.update is not None:
+            traced.about_to_write()
         self.execute()
         loss = self.loss()
         if not (math.isfinite(loss) and self.failing() == 0.0):

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from chainrule import engine, tensor
 from chainrule.compiler.builder import Builder
+from chainrule.compiler.emit import aligned
 from chainrule.compiler.executors import Runner, expect_in_range
 from chainrule.compiler.lines import Array, places
 from chainrule.compiler.watching import FIRST, watching
@@ -125,6 +126,10 @@ class TracedTensors:
         for name, x in numbers.items():
             if name in inputs:  # an argument may go unused
                 self.runner.feed(name, x)
+
+    def about_to_write(self) -> None:
+        """Before a run that updates: graphs that used the parameters are out of date, even if it is interrupted."""
+        tensor.written([held.p for held in self.held])
 
     def deposit(self, names: list[str], updated: bool) -> None:
         """After a run: put the gradients into the parameters. Graphs that used those, if updated, are out of date."""
@@ -243,30 +248,39 @@ class _Held:
 
     Views share memory: of W.T, or of a clone, nobody knows where it went. But each holds on to its array, so that the
     number of references tells whether there is one; then the program goes on with a buffer of its own, and leaves that.
+    A view that another thread takes while the program runs is not seen.
     """
 
     def __init__(self, p: Tensor, name: str, runner: Runner) -> None:
         self.p, self.name, self.runner = p, name, runner
-        self._move()
+        self.buffer: Numbers | None = None
+        self.memory: Any = None  # of the buffer: what its views refer to
+        self.alone = (0, 0)  # references to both when nobody else has any, counted at the first look, when all is in place
 
     def _move(self) -> None:
-        self.buffer = self.runner.inputs[self.name].copy()
-        self.runner.bind(self.name, self.buffer)
-        self.alone = 0  # references when nobody else has any; counted at the first look, when all is in place
+        old, self.buffer, self.alone = self.runner.inputs[self.name], None, (0, 0)  # None until it is done: Ctrl-C may come
+        buffer = aligned(old.shape, old.dtype)
+        self.memory = buffer.base
+        self.runner.bind(self.name, buffer)
+        self.buffer = buffer
 
     def load(self) -> None:
         """See to it that the buffer has the parameter's numbers, and that nobody else sees it."""
         p = self.p
         if not p._requires_grad:
             raise InputError(f"parameter {self.name[1:]} has requires_grad=False by now; compile again without it")
-        lives_here = p._data is self.buffer
-        if lives_here and getrefcount(self.buffer) == self.alone + 2:  # the tensor's own
-            return
-        if not self.alone:
-            self.alone = getrefcount(self.buffer)
-        elif getrefcount(self.buffer) > self.alone + lives_here + (getattr(p, "_buffer", None) is self.buffer):
+        if self.buffer is None:
             self._move()
-            self.alone = getrefcount(self.buffer)
-        if not lives_here:
+        own, more = self.alone
+        lives_here = p._data is self.buffer  # then the tensor has two references
+        if lives_here and getrefcount(self.buffer) == own + 2 and getrefcount(self.memory) == more:
+            return
+        tensors = lives_here + (getattr(p, "_buffer", None) is self.buffer)
+        if own and (getrefcount(self.buffer) > own + tensors or getrefcount(self.memory) > more):
+            self._move()
+            own = tensors = 0
+        if not own:
+            self.alone = getrefcount(self.buffer) - tensors, getrefcount(self.memory)
+        if self.buffer is not None and p._data is not self.buffer:
             self.buffer[...] = p._data
-        tensor.adopt(p, self.buffer)
+            tensor.adopt(p, self.buffer)

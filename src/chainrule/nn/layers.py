@@ -288,15 +288,18 @@ class Sequential(Module):
         for i, layer in enumerate(layers):
             if not callable(layer):
                 raise InputError(f"Sequential takes layers, each as an argument of its own; argument {i} is {layer!r}")
-        for i, layer in enumerate(layers):
-            setattr(self, str(i), layer)
+            super().__setattr__(str(i), layer)
         self._layers = layers  # after them, for parameters are named by the first way to them
 
     def __setattr__(self, name: str, x: Any) -> None:
+        if name.isdecimal():  # a layer is exchanged
+            names = [str(i) for i in range(len(self._layers))]
+            if name not in names or not callable(x):
+                raise InputError(
+                    f"Sequential takes a layer in place of one that it has ({', '.join(names)}), not {x!r} as {name!r}"
+                )
+            self._layers = tuple([x if i == name else layer for i, layer in zip(names, self._layers, strict=True)])
         super().__setattr__(name, x)
-        layers = vars(self).get("_layers", ())
-        if name.isdecimal() and int(name) < len(layers):  # a layer is exchanged
-            self._layers = tuple([x if i == int(name) else layer for i, layer in enumerate(layers)])
 
     def forward(self, x: Any) -> Any:
         """The output of the last layer."""

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from chainrule import __version__, data
 from chainrule.train import pictures
 from chainrule.train.loop import Record, Trainer
@@ -63,7 +65,11 @@ class TableReport:
         said = [self._measured("training", final.measure, len(trainer.train)) + f", loss {final.loss:.4g}"]
         if trainer.test is not None and not math.isnan(final.test_measure):
             said.append(self._measured("held-out", final.test_measure, len(trainer.test)))
-        worse = worse_than_a_guess(final.loss, trainer.guess, trainer.history[0].loss, trainer.config)
+        # A penalty is a part of the loss, but not of that of a guess; where it has blown up, nothing else is left of the loss.
+        penalty = trainer.config.l2 * sum(float(np.sum(np.square(p.data))) for _, p in trainer.parameters)
+        drawn = trainer.history[0].loss
+        loss = final.loss if penalty > 10 * max(trainer.guess, drawn) else final.loss - penalty
+        worse = worse_than_a_guess(loss, trainer.guess, drawn, trainer.config)
         return [*said, *(f"note: {remark}" for remark in worse)]
 
     def _measured(self, part: str, measure: float, size: int) -> str:
