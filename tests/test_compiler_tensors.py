@@ -462,7 +462,7 @@ def test_gradients_of_a_program_serve_an_optimiser_of_the_engine(make):
     np.testing.assert_allclose(trained(True), trained(False), rtol=1e-12)
 
 
-def program_and_graph(executor="native"):
+def program_and_graph(executor=""):
     w = Tensor(C, requires_grad=True, label="w")
     step = chainrule.compile(lambda: (w * w).sum(), [w], optimizer=optim.SGD([w], lr=0.1), executor=executor)
     step()
