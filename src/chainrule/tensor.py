@@ -580,16 +580,16 @@ class Tensor(Node):
         self, dim: int | None = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False, out: None = None
     ) -> Any:
         """The largest element; with `dim`, PyTorch's pair (values, indices); with `axis`, NumPy's values."""
-        if dim is axis is None and 0 not in self.shape:
-            return self.amax(None, keepdim or keepdims)
+        if dim is axis is None and 0 not in (shape := self.shape):
+            return _apply_array("amax", (self,), axis=axes_of(None, len(shape), "max"), keepdims=keepdim or keepdims)
         return self._extreme("amax", np.argmax, dim, keepdim, axis, keepdims)
 
     def min(
         self, dim: int | None = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False, out: None = None
     ) -> Any:
         """The smallest element; with `dim`, PyTorch's pair (values, indices); with `axis`, NumPy's values."""
-        if dim is axis is None and 0 not in self.shape:
-            return self.amin(None, keepdim or keepdims)
+        if dim is axis is None and 0 not in (shape := self.shape):
+            return _apply_array("amin", (self,), axis=axes_of(None, len(shape), "min"), keepdims=keepdim or keepdims)
         return self._extreme("amin", np.argmin, dim, keepdim, axis, keepdims)
 
     def argmax(
@@ -613,10 +613,10 @@ class Tensor(Node):
         return self._along("log_softmax", one_of(dim, axis, "log_softmax"))
 
     def _along(self, name: str, given: int | None) -> "Tensor":
-        dim = -1 if given is None else given
-        if not self.shape:  # a number is a row of one, as in PyTorch
+        dim, n = -1 if given is None else given, len(self.shape)
+        if not n:  # a number is a row of one, as in PyTorch
             return self.reshape(1)._along(name, dim).reshape(())
-        return _apply_array(name, (self,), axis=axis_of(dim, len(self.shape), name))
+        return _apply_array(name, (self,), axis=dim if type(dim) is int and 0 <= dim < n else axis_of(dim, n, name))
 
     def _place(self, name: str, dim: Any, keepdim: bool) -> "Tensor":
         at = None if dim is None else axis_of(dim, self.ndim, name)
