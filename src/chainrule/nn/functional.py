@@ -147,9 +147,9 @@ def embedding(indices: Any, weight: Any) -> Tensor:
     [[[3.0, 4.0], [1.0, 2.0]]]
     """
     table = weight if type(weight) is Tensor else _tensor(weight)
-    if not table.shape:
+    data, kind = table._data, type(indices)
+    if not (data.shape if type(data) is np.ndarray else table.shape):
         raise InputError("embedding takes a weight with one row per index, not one number")
-    kind = type(indices)
     index = indices._as_index() if kind is Tensor else indices.copy() if kind is np.ndarray else as_array(indices)
     # A negative index would count from the end. One that is too large NumPy finds: to look for both costs more than the rows.
     if index.dtype.kind == "i" and index.size and index.item(index.argmin()) >= 0:
