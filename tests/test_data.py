@@ -10,6 +10,7 @@ from sklearn.datasets import make_moons
 
 from chainrule import data
 from chainrule.data.files import parse_number
+from chainrule.data.setting import Setting, SettingError
 from chainrule.errors import DataError, InputError
 
 
@@ -404,3 +405,10 @@ def test_batches_pass_every_sample_once_per_epoch():
     assert data.batch(5, 10, 10, seed=1) == list(range(10))
     with pytest.raises(InputError, match="from 1 to 10"):
         data.batch(0, 11, 10, seed=1)
+
+
+def test_an_error_about_settings_is_one_sentence_everywhere():
+    error = SettingError(Setting("batch_size"), " must be at least 2, not 1")
+    for each in (error, pickle.loads(pickle.dumps(error))):
+        assert each.args == (str(each),) == ("batch_size must be at least 2, not 1",)
+        assert each.as_typed({"batch_size": "--batch-size"}) == "--batch-size must be at least 2, not 1"

@@ -341,3 +341,9 @@ def test_whole_numbers_that_do_not_fit_are_told_in_a_sentence():
     assert message(lambda: small + 300).startswith("add: ")
     assert message(lambda: small + 300).endswith("; cast with .to()")
     assert message(lambda: ~ones(2)) == "~ takes bools or whole numbers, not float64"
+
+
+def test_constants_of_a_graph_are_refused_in_a_sentence():
+    two = (ones(2, 3) * 2).inputs[1]
+    assert message(lambda: F.linear(ones(2, 3), two)).startswith("linear takes x (..., in), weight (out, in)")
+    assert message(lambda: F.batch_norm(two, None, None, training=True)).startswith("batch_norm takes x of shape (N, C)")

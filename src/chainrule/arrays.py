@@ -125,7 +125,7 @@ def _linear(x: Any, w: Any, *b: Any) -> Any:
 def _cross_entropy(logits: Any, labels: Any, reduction: str, kept: list[Any]) -> Any:
     n, classes = logits.shape
     rows = _row_starts(n, classes) if n <= _MANY else np.arange(0, n * classes, classes)
-    # argmax, which is no ufunc, takes half of the time of a maximum of short rows, and less of long ones.
+    # argmax, which is no ufunc, takes half of the time of a maximum of short rows, and about as much of long ones.
     largest = logits.reshape(-1).take(rows + logits.argmax(1))
     z = np.subtract(logits, largest[:, None], order="C")
     flat = z.reshape(-1)  # a view, because z is in C order, where one index per row finds its label

@@ -436,7 +436,7 @@ class Tensor(Node):
         if {*map(type, axes)} == {int} and {*axes} == {*range(n)} and len(axes) == n:
             return _node(self._data.transpose(axes), _TRANSPOSE, (self,), {"axes": axes})
         given = wholes(axes, "permute", "an axis")
-        order = tuple([a if type(a) is int and 0 <= a < n else axis_of(a, n, "permute") for a in given])
+        order = tuple([axis_of(a, n, "permute") for a in given])
         if len(order) != n or len({*order}) != n:
             raise InputError(f"permute: {given} is not an order of the {n} axes of shape {self.shape}")
         return _node(self._data.transpose(order), _TRANSPOSE, (self,), {"axes": order})
@@ -1204,15 +1204,18 @@ def _pull(node: Tensor, m: Any, g: Any, y: Any, xs: Sequence[Any]) -> Sequence[A
             for rule, x in zip(op.derivatives, node.inputs, strict=True)
         ]
     except (ZeroDivisionError, OverflowError):  # of a Python number, where an array has infinity
-        arrays = [np.asarray(x._data, y.dtype) for x in node.inputs]
-        if all(type(x._data) is np.ndarray for x in node.inputs):
+        arrays = [_as_an_array(x, y.dtype) for x in xs]
+        if all(a is x for a, x in zip(arrays, xs, strict=True)):
             raise
-        made = [Tensor(a) if x.op is None and not x._requires_grad else x for a, x in zip(arrays, node.inputs, strict=True)]
-        constants = arrays if m is ArrayMath else made
-        return [
-            _times(g, rule(m, y, *constants)) if rule is not None and x._requires_grad else None
-            for rule, x in zip(op.derivatives, node.inputs, strict=True)
-        ]
+        return _pull(node, m, g, y, arrays)
+
+
+def _as_an_array(x: Any, dtype: Any) -> Any:
+    """A constant, or a tensor of one, that is a Python number as an array, or a tensor of one; else what came."""
+    number = x._data if isinstance(x, Tensor) else x
+    if isinstance(number, (np.ndarray, np.generic)):
+        return x
+    return Tensor(number, dtype=dtype) if isinstance(x, Tensor) else np.asarray(number, dtype)
 
 
 def _times(g: Any, slope: Any) -> Any:

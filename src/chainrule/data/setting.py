@@ -10,6 +10,7 @@ Imports errors.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 from chainrule.errors import InputError
 
@@ -21,21 +22,25 @@ class Setting(str):
 class SettingError(InputError):
     """An InputError about settings, made of the parts of its sentence: text, and each setting as a Setting."""
 
-    def __str__(self) -> str:
-        return "".join(map(str, self.args))
+    def __init__(self, *parts: str) -> None:
+        super().__init__("".join(parts))
+        self.parts = parts
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self.parts
 
     def as_typed(self, options: Mapping[str, str]) -> str:
         """The sentence with the options instead of the settings. options: the option of a setting, by its name."""
-        return "".join(options.get(part, part) if isinstance(part, Setting) else str(part) for part in self.args)
+        return "".join(options.get(part, part) if isinstance(part, Setting) else part for part in self.parts)
 
 
-def listed(names: list[str], last: str) -> list[str]:
-    """a, b `last` c, as parts of a sentence.
+def listed(names: list[str]) -> list[str]:
+    """a, b and c, as parts of a sentence.
 
-    >>> "".join(listed(["a", "b", "c"], "and"))
+    >>> "".join(listed(["a", "b", "c"]))
     'a, b and c'
     """
     parts: list[str] = []
     for i, name in enumerate(names):
-        parts += ["" if i == 0 else f" {last} " if i == len(names) - 1 else ", ", Setting(name)]
+        parts += ["" if i == 0 else " and " if i == len(names) - 1 else ", ", Setting(name)]
     return parts

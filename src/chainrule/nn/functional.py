@@ -121,8 +121,8 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Tensor:
     """
     rows, table = (x if type(x) is Tensor else _tensor(x)), (weight if type(weight) is Tensor else _tensor(weight))
     offset = bias if bias is None or type(bias) is Tensor else _tensor(bias)
-    shape, w = rows._data.shape, table._data.shape
-    if len(w) != 2 or shape[-1:] != w[1:] or (offset is not None and offset._data.shape != w[:1]):
+    shape, w = rows.shape, table.shape
+    if len(w) != 2 or shape[-1:] != w[1:] or (offset is not None and offset.shape != w[:1]):
         raise _linear_error([each.shape for each in (rows, table, offset) if each is not None])
     return _apply_array("linear", (rows, table) if offset is None else (rows, table, offset))
 
@@ -188,12 +188,12 @@ def batch_norm(
     [[-1.0], [1.0]]
     """
     inputs = _tensor(x)
-    shape = inputs._data.shape
+    shape = inputs.shape
     if len(shape) < 2:
         raise InputError(f"batch_norm takes x of shape (N, C) or (N, C, ...), not {shape}")
     channels = shape[1:2]
     for each in (running_mean, running_var, weight, bias):
-        if each is not None and (each._data.shape if type(each) is Tensor else np.shape(each)) != channels:
+        if each is not None and (each.shape if type(each) is Tensor else np.shape(each)) != channels:
             raise _channel_error(shape, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
     w = _tensor(np.ones(shape[1], inputs.dtype) if weight is None else weight)
     b = _tensor(np.zeros(shape[1], inputs.dtype) if bias is None else bias)

@@ -101,12 +101,12 @@ class Config:
         """The data set, read or drawn anew. Raises InputError or DataError."""
         if self.data in datasets.NAMES:
             if self.target is not None or self.columns is not None or self.task is not None:
-                of_files = listed(["target", "columns", "task"], "and")
+                of_files = listed(["target", "columns", "task"])
                 raise SettingError(f"{self.data!r} is a named data set: ", *of_files, " are for CSV files")
             return datasets.load(self.data, samples=self.samples, noise=self.noise, seed=self.seed)
         if self.samples is not None or self.noise is not None:
             known = ", ".join(datasets.NAMES)
-            raise SettingError(*listed(["samples", "noise"], "and"), f" are for the named data sets ({known}), not for a file")
+            raise SettingError(*listed(["samples", "noise"]), f" are for the named data sets ({known}), not for a file")
         return datasets.read_csv(self.data, self.target, columns=self.columns, task=self.task)
 
     @property

@@ -102,7 +102,7 @@ def configure_names(chosen: dict[str, Any]) -> tuple[NamesConfig, Words]:
     for name in chosen:
         if name not in CHOICES:
             given = [name for name in CHOICES if name not in ("file", "window", "compile")]
-            takes = (Setting("file"), " (a list of words), ", *listed(given, "and"))
+            takes = (Setting("file"), " (a list of words), ", *listed(given))
             raise SettingError(Setting(name), " does not belong to names, which takes ", *takes)
     if isinstance(chosen.get("hidden"), tuple):
         if len(chosen["hidden"]) != 1:
